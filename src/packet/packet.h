@@ -1,0 +1,95 @@
+/* A packet as nd keeps it: the IP header and the transport header, without link header and payload, and what is known
+ * of the rest.
+ *
+ * Header bytes are in network order as captured. Direction 0 is that of the flow's first packet. */
+#ifndef ND_PACKET_PACKET_H
+#define ND_PACKET_PACKET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/status.h"
+
+enum { PACKET_HEADER_MAX = 120 }; /* IPv4 60 + TCP 60 */
+enum { PROTO_ICMP = 1, PROTO_TCP = 6, PROTO_UDP = 17 };
+enum { TCP_FIN = 1, TCP_SYN = 2, TCP_RST = 4, TCP_PSH = 8, TCP_ACK = 16, TCP_URG = 32, TCP_ECE = 64, TCP_CWR = 128 };
+
+typedef struct packet {
+    int64_t time_ns;   /* since 1970 */
+    uint32_t wire_len; /* bytes on the wire from the IP header on (link header not counted, trailer counted) */
+    uint32_t frame;    /* number of the record in its capture, from 0 */
+    uint8_t dir;
+    uint8_t nheader; /* bytes in header: IP header + transport header */
+    uint8_t header[PACKET_HEADER_MAX];
+} packet;
+
+/* Why a frame gave no packet; every skipped frame is counted under exactly one reason. */
+typedef enum packet_skip {
+    SKIP_NONE = 0,
+    SKIP_LINK,     /* link type nd does not know */
+    SKIP_NOT_IP,   /* ARP, LLDP, ... */
+    SKIP_IPV6,     /* IPv6: not covered by this layout version */
+    SKIP_IP_BAD,   /* version, IHL or total length impossible */
+    SKIP_FRAGMENT, /* IPv4 fragment other than the first */
+    SKIP_PROTOCOL, /* not TCP, UDP or ICMP */
+    SKIP_CUT,      /* header cut by the snap length */
+    SKIP_L4_BAD,   /* transport header with an impossible length */
+    SKIP_COUNT
+} packet_skip;
+
+const char *packet_skip_name(packet_skip why);
+
+/* Decode one captured frame. link_type is the pcap LINKTYPE_ value (0, 1, 9, 12, 14, 101, 108, 113, 228, 229, 276);
+ * VLAN, QinQ, PPPoE and SNAP are looked through. Fills nheader, the first nheader bytes of header, and wire_len of *out
+ * (time, frame and dir are the caller's); on a skip *out is untouched. The transport header must lie inside the IP
+ * total length, and a total length of 0 (segmentation offload) is SKIP_IP_BAD. A frame that ends before its IP header
+ * is SKIP_CUT. Never reads beyond caplen. */
+packet_skip packet_decode(int link_type, const uint8_t *frame, size_t caplen, size_t wire_len, packet *out);
+
+/* Do the bytes in header make one IPv4 header and the TCP, UDP or ICMP header it announces, and nothing more? The total
+ * length and checksums are not looked at. For packets that come from a file rather than from packet_decode. */
+bool packet_is_complete(const packet *p);
+/* The same, but for the version and with other protocols taken as eight bytes: what packets as a model made them,
+ * before repair, must be so that the views below stay inside the header. */
+bool packet_has_shape(const packet *p);
+
+/* Views of a complete packet (packet_decode and the layouts make no others). */
+static inline unsigned packet_ip_nheader(const packet *p) {
+    return (p->header[0] & 15u) * 4u;
+}
+static inline unsigned packet_proto(const packet *p) {
+    return p->header[9];
+}
+static inline const uint8_t *packet_l4(const packet *p) {
+    return p->header + packet_ip_nheader(p);
+}
+static inline unsigned packet_total_len(const packet *p) {
+    return (unsigned)p->header[2] << 8 | p->header[3];
+}
+/* Bytes of transport payload by the IP total length; 0 where that is shorter than the headers. */
+static inline unsigned packet_payload(const packet *p) {
+    unsigned total = packet_total_len(p);
+    return total > p->nheader ? total - p->nheader : 0;
+}
+static inline uint16_t get16(const uint8_t *b) {
+    return (uint16_t)(b[0] << 8 | b[1]);
+}
+static inline uint32_t get32(const uint8_t *b) {
+    return (uint32_t)get16(b) << 16 | get16(b + 2);
+}
+static inline void put16(uint8_t *b, unsigned v) {
+    b[0] = (uint8_t)(v >> 8);
+    b[1] = (uint8_t)v;
+}
+static inline void put32(uint8_t *b, uint32_t v) {
+    put16(b, v >> 16);
+    put16(b + 2, v & 0xffff);
+}
+
+/* Checksums (RFC 1071) of a complete packet. The payload is taken as zero bytes, which add nothing. */
+uint16_t checksum_ipv4(const packet *p);      /* right value of the IPv4 header checksum */
+uint16_t checksum_transport(const packet *p); /* right value of the TCP, UDP (never 0) or ICMP checksum, zero payload */
+/* Write both into the header; a UDP checksum of 0 ("none", RFC 768) is kept where keep_udp_zero. */
+void checksum_fill(packet *p, bool keep_udp_zero);
+
+#endif
