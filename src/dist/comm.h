@@ -1,0 +1,59 @@
+/* Communicator: one process, or the ranks of an MPI job, behind one interface.
+ *
+ * Calls are collective unless said otherwise: every rank makes them in the same order with matching sizes. Data calls
+ * move counts above 2^31 in pieces. After ST_COMM the communicator is unusable and the job must end. */
+#ifndef ND_DIST_COMM_H
+#define ND_DIST_COMM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/status.h"
+
+typedef struct comm comm;
+
+/* Start message passing (MPI_Init_thread where the program runs under mpirun or srun; otherwise one process). */
+status comm_open(comm **c);
+int comm_rank(const comm *c); /* local */
+int comm_size(const comm *c); /* local */
+/* Ranks that share this node, and this one's number among them. Local. */
+int comm_node_rank(const comm *c);
+int comm_node_size(const comm *c);
+/* Threads this rank should use: wanted, or (wanted 0) its share of the processors that it may run on: those of the node
+ * divided by its ranks, or the rank's own where the launcher bound it. At least 1. Local. */
+int comm_threads(const comm *c, int64_t wanted);
+
+/* Agree on success: ST_OK if every rank passes ST_OK, else on all ranks the status and message of the lowest rank that
+ * failed (message prefixed with its rank). A failure goes before ST_STOPPED. */
+status comm_agree(comm *c, status st);
+/* *any on all ranks: whether `mine` is true on at least one. So all ranks stop together when one was told to. */
+status comm_any(comm *c, bool mine, bool *any);
+
+status comm_barrier(comm *c);
+/* x (n floats) summed / averaged over all ranks, in place, in rank order (same bytes on every rank). */
+status comm_sum_f32(comm *c, float *x, size_t n);
+status comm_mean_f32(comm *c, float *x, size_t n);
+status comm_sum_f64(comm *c, double *x, size_t n);
+status comm_sum_u64(comm *c, uint64_t *x, size_t n);
+status comm_max_u64(comm *c, uint64_t *x, size_t n);
+status comm_broadcast(comm *c, void *bytes, size_t nbytes, int root);
+/* Every rank's bytes, one after another in rank order, on root (malloc, a NUL after them, caller frees); NULL
+ * elsewhere. sizes (comm_size entries, caller's) is filled on root. */
+status comm_gather(comm *c, const void *bytes, size_t nbytes, int root, char **all, size_t *sizes);
+
+/* End of the program: agree, print the job's one error message if there is one, stop message passing, return the exit
+ * code. With *c NULL (an error before comm_open) the ranks of a job still print one message. A rank that comes here
+ * with an error while others do not follow within seconds, or with ST_COMM, prints its message and ends all by
+ * MPI_Abort. */
+int comm_finish(comm **c, status st);
+
+/* Numbered work handed out dynamically: each item 0..n-1 to exactly one caller, in rising order per rank. Ranks
+ * need not be in step between open and close. */
+typedef struct work work;
+status work_open(comm *c, uint64_t nitems, work **w);
+/* Local. *item == nitems says that nothing is left. Not for several threads at once. */
+status work_next(work *w, uint64_t *item);
+/* Collective; waits for all ranks, which need not have taken everything. */
+status work_close(work **w);
+
+#endif
