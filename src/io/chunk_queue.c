@@ -1,0 +1,206 @@
+/* Ring of chunk jobs between the owning thread and deflating workers. See chunk_queue.h.
+ *
+ * The owner fills the slot at `tail` and writes finished slots from `head` on, so the file order is the order of puts.
+ * One mutex guards the states; a chunk is some hundred kilobytes, so the lock is taken rarely. */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+#include "base/memory.h"
+#include "io/chunk_queue.h"
+#include "io/h5_util.h"
+
+enum { SLOTS_PER_THREAD = 2, THREADS_MAX = 64 };
+enum { FILTER_SHUFFLE_SKIPPED = 1, FILTER_DEFLATE_SKIPPED = 2 }; /* bits of HDF5's filter mask, in pipeline order */
+
+typedef enum slot_state { SLOT_FREE, SLOT_FILLED, SLOT_TAKEN, SLOT_DONE } slot_state;
+
+typedef struct slot {
+    slot_state state;
+    hid_t set;
+    hsize_t offset[2];
+    int level;
+    size_t nbytes, size;
+    uint8_t *raw, *shuffled, *deflated;
+    const uint8_t *stored; /* one of the three */
+    size_t nstored;
+    uint32_t mask;
+    bool failed;
+} slot;
+
+struct chunk_queue {
+    const char *path;
+    size_t bound; /* of deflated */
+    size_t nslots, head, count;
+    slot *slots;
+    int nthreads;
+    pthread_t thread[THREADS_MAX];
+    pthread_mutex_t lock;
+    pthread_cond_t filled, done;
+    bool stop;
+};
+
+/* HDF5's shuffle: first all first bytes of the elements, then all second bytes, ... */
+static void shuffle(const uint8_t *from, size_t n, size_t size, uint8_t *to) {
+    for (size_t b = 0; b < size; b++)
+        for (size_t i = 0; i < n; i++)
+            to[b * n + i] = from[i * size + b];
+}
+
+static void do_job(slot *s, size_t bound) {
+    s->stored = s->raw;
+    s->nstored = s->nbytes;
+    s->mask = FILTER_SHUFFLE_SKIPPED | FILTER_DEFLATE_SKIPPED;
+    if (s->level == 0)
+        return;
+    const uint8_t *source = s->raw;
+    if (s->size > 1) {
+        shuffle(s->raw, s->nbytes / s->size, s->size, s->shuffled);
+        source = s->shuffled;
+    }
+    uLongf n = bound;
+    if (compress2(s->deflated, &n, source, s->nbytes, s->level) != Z_OK) {
+        s->failed = true;
+    } else if (n < s->nbytes) {
+        s->stored = s->deflated;
+        s->nstored = n;
+        s->mask = 0;
+    }
+}
+
+static void *worker(void *data) {
+    chunk_queue *q = data;
+    pthread_mutex_lock(&q->lock);
+    for (;;) {
+        slot *s = NULL;
+        for (size_t i = 0; i < q->count && s == NULL; i++) {
+            slot *next = &q->slots[(q->head + i) % q->nslots];
+            if (next->state == SLOT_FILLED)
+                s = next;
+        }
+        if (s == NULL && q->stop)
+            break;
+        if (s == NULL) {
+            pthread_cond_wait(&q->filled, &q->lock);
+            continue;
+        }
+        s->state = SLOT_TAKEN;
+        pthread_mutex_unlock(&q->lock);
+        do_job(s, q->bound);
+        pthread_mutex_lock(&q->lock);
+        s->state = SLOT_DONE;
+        pthread_cond_signal(&q->done);
+    }
+    pthread_mutex_unlock(&q->lock);
+    return NULL;
+}
+
+status chunk_queue_new(chunk_queue **out, const char *path, int threads, size_t chunk_max) {
+    chunk_queue *q = NULL;
+    *out = NULL;
+    TRY(NEW(1, &q));
+    pthread_mutex_init(&q->lock, NULL);
+    pthread_cond_init(&q->filled, NULL);
+    pthread_cond_init(&q->done, NULL);
+    threads = threads <= 1 ? 0 : threads < THREADS_MAX ? threads : THREADS_MAX;
+    q->path = path;
+    q->bound = compressBound(chunk_max);
+    status st = NEW(threads > 0 ? (size_t)threads * SLOTS_PER_THREAD : 1, &q->slots);
+    q->nslots = threads > 0 ? (size_t)threads * SLOTS_PER_THREAD : 1;
+    for (size_t i = 0; i < q->nslots && st == ST_OK; i++) {
+        slot *s = &q->slots[i];
+        if ((st = NEW(chunk_max, &s->raw)) == ST_OK && (st = NEW(chunk_max, &s->shuffled)) == ST_OK)
+            st = NEW(q->bound, &s->deflated);
+    }
+    for (int i = 0; i < threads && st == ST_OK; i++) {
+        int failed = pthread_create(&q->thread[i], NULL, worker, q);
+        if (failed != 0)
+            st = FAIL(ST_LIBRARY, "%s: a thread could not be started: %s", path, strerror(failed));
+        else
+            q->nthreads++;
+    }
+    if (st != ST_OK)
+        chunk_queue_free(&q);
+    *out = q;
+    return st;
+}
+
+/* Write the oldest chunk, waiting for its worker. */
+static status write_head(chunk_queue *q) {
+    slot *s = &q->slots[q->head];
+    if (q->nthreads > 0) {
+        pthread_mutex_lock(&q->lock);
+        while (s->state != SLOT_DONE)
+            pthread_cond_wait(&q->done, &q->lock);
+        pthread_mutex_unlock(&q->lock);
+    }
+    if (s->failed)
+        return FAIL(ST_MEMORY, "%s: no memory to deflate a chunk", q->path);
+    TRY_H5(ST_IO, q->path, H5Dwrite_chunk(s->set, H5P_DEFAULT, s->mask, s->offset, s->nstored, s->stored));
+    pthread_mutex_lock(&q->lock);
+    s->state = SLOT_FREE;
+    q->head = (q->head + 1) % q->nslots;
+    q->count--;
+    pthread_mutex_unlock(&q->lock);
+    return ST_OK;
+}
+
+status chunk_queue_put(chunk_queue *q, hid_t set, const hsize_t offset[2], const void *bytes, size_t nbytes,
+                       size_t size, int level) {
+    if (q->count == q->nslots)
+        TRY(write_head(q));
+    slot *s = &q->slots[(q->head + q->count) % q->nslots];
+    s->set = set;
+    s->offset[0] = offset[0];
+    s->offset[1] = offset[1];
+    s->level = level;
+    s->nbytes = nbytes;
+    s->size = size;
+    memcpy(s->raw, bytes, nbytes);
+    if (q->nthreads == 0) {
+        do_job(s, q->bound);
+        s->state = SLOT_DONE;
+        q->count++;
+        return write_head(q);
+    }
+    pthread_mutex_lock(&q->lock);
+    s->state = SLOT_FILLED;
+    q->count++;
+    pthread_cond_signal(&q->filled);
+    pthread_mutex_unlock(&q->lock);
+    return ST_OK;
+}
+
+status chunk_queue_flush(chunk_queue *q) {
+    while (q->count > 0)
+        TRY(write_head(q));
+    return ST_OK;
+}
+
+void chunk_queue_free(chunk_queue **out) {
+    chunk_queue *q = *out;
+    if (q == NULL)
+        return;
+    pthread_mutex_lock(&q->lock);
+    q->stop = true;
+    pthread_cond_broadcast(&q->filled);
+    pthread_mutex_unlock(&q->lock);
+    for (int i = 0; i < q->nthreads; i++)
+        pthread_join(q->thread[i], NULL);
+    for (size_t i = 0; q->slots != NULL && i < q->nslots; i++) {
+        memory_free(&q->slots[i].raw);
+        memory_free(&q->slots[i].shuffled);
+        memory_free(&q->slots[i].deflated);
+    }
+    memory_free(&q->slots);
+    pthread_mutex_destroy(&q->lock);
+    pthread_cond_destroy(&q->filled);
+    pthread_cond_destroy(&q->done);
+    memory_free(out);
+}
+
+status chunk_filters(const char *path, hid_t properties, int level) {
+    TRY_H5(ST_LIBRARY, path, H5Pset_shuffle(properties));
+    TRY_H5(ST_LIBRARY, path, H5Pset_deflate(properties, (unsigned)level));
+    return ST_OK;
+}

@@ -1,0 +1,232 @@
+/* Datasets and captures as nPrint text and as flow pictures. */
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/file.h"
+#include "base/memory.h"
+#include "io/capture.h"
+#include "io/convert.h"
+#include "io/dataset.h"
+#include "io/png_image.h"
+#include "packet/nprint.h"
+
+/* HDF5 files begin with these bytes; every other input is taken for a capture. */
+static status is_dataset(const char *path, bool *is) {
+    static const char magic[8] = "\211HDF\r\n\032\n";
+    char first[8];
+    FILE *f = fopen(path, "rbe");
+    if (f == NULL)
+        return FAIL(ST_IO, "%s: %s", path, strerror(errno));
+    *is = fread(first, 1, sizeof first, f) == sizeof first && memcmp(first, magic, sizeof magic) == 0;
+    fclose(f);
+    return ST_OK;
+}
+
+/* FOLDER/NAME.nprint.csv, the folders of NAME flattened. */
+static char *csv_path(const char *folder, const char *name) {
+    char *flat = text_copy(name);
+    for (char *at = flat; *at != '\0'; at++)
+        if (*at == '/')
+            *at = '_';
+    char *path = text_format("%s/%s.nprint.csv", folder, flat);
+    free(flat);
+    return path;
+}
+
+static status put_row(file_writer *w, const packet *p) {
+    char text[NPRINT_ROW_MAX];
+    size_t n = nprint_csv_row(p, text);
+    if (fwrite(text, 1, n, w->stream) != n)
+        return FAIL(ST_IO, "%s: writing failed: %s", w->path, strerror(errno));
+    return ST_OK;
+}
+
+/* --- nPrint text --- */
+
+static status put_frames(capture *c, uint64_t limit, file_writer *w) {
+    capture_record r;
+    packet p = {.time_ns = 0};
+    bool end;
+    for (uint64_t frame = 0; limit == 0 || frame < limit; frame++) {
+        TRY(capture_next(c, &r, &end));
+        if (end)
+            break;
+        if (packet_decode(capture_link_type(c), r.bytes, r.caplen, r.wire_len, &p) == SKIP_NONE)
+            TRY(put_row(w, &p));
+    }
+    return ST_OK;
+}
+
+static status export_nprint_capture(const char *input, const char *folder, uint64_t limit) {
+    capture *c = NULL;
+    file_writer w;
+    const char *slash = strrchr(input, '/');
+    TRY(capture_open(&c, input));
+    char *path = csv_path(folder, slash != NULL ? slash + 1 : input);
+    status st = file_begin(&w, path);
+    if (st == ST_OK) {
+        st = nprint_csv_header(w.stream);
+        if (st == ST_OK)
+            st = put_frames(c, limit, &w);
+        if (st == ST_OK)
+            st = file_commit(&w);
+        else
+            file_abandon(&w);
+    }
+    if (st == ST_OK && capture_damage(c) != NULL)
+        st = FAIL(ST_FORMAT, "%s: damaged %s; the rows before are in %s", input, capture_damage(c), path);
+    free(path);
+    capture_close(&c);
+    return st;
+}
+
+typedef struct place { /* a packet of one source file */
+    uint32_t frame;
+    size_t order; /* as read: keeps equal frame numbers in place */
+    packet p;
+} place;
+
+static int compare_place(const void *a, const void *b) {
+    const place *x = a, *y = b;
+    if (x->frame != y->frame)
+        return x->frame < y->frame ? -1 : 1;
+    return x->order < y->order ? -1 : x->order > y->order;
+}
+
+/* All packets of source file number `file`, in frame order. */
+static status collect(dataset *d, uint32_t file, place **places, size_t *n) {
+    size_t capacity = 0;
+    flow f, whole;
+    flow_init(&whole);
+    status st = ST_OK;
+    for (size_t i = 0; i < dataset_nflows(d) && st == ST_OK; i++) {
+        dataset_flow_info(d, i, &f);
+        if (f.file != file)
+            continue;
+        st = dataset_read(d, i, 0, &whole);
+        if (st == ST_OK)
+            st = memory_grow(places, &capacity, *n + whole.npackets, sizeof **places);
+        for (size_t k = 0; k < whole.npackets && st == ST_OK; k++, (*n)++)
+            (*places)[*n] = (place){.frame = whole.packets[k].frame, .order = *n, .p = whole.packets[k]};
+    }
+    flow_clear(&whole);
+    if (*n > 0)
+        qsort(*places, *n, sizeof **places, compare_place);
+    return st;
+}
+
+static status export_nprint_file(dataset *d, uint32_t file, const char *path, uint64_t limit) {
+    place *places = NULL;
+    size_t n = 0;
+    file_writer w;
+    status st = collect(d, file, &places, &n);
+    if (st == ST_OK)
+        st = file_begin(&w, path);
+    if (st == ST_OK) {
+        st = nprint_csv_header(w.stream);
+        for (size_t i = 0; i < n && (limit == 0 || i < limit) && st == ST_OK; i++)
+            st = put_row(&w, &places[i].p);
+        if (st == ST_OK)
+            st = file_commit(&w);
+        else
+            file_abandon(&w);
+    }
+    free(places);
+    return st;
+}
+
+static status export_nprint_dataset(const char *input, const char *folder, uint64_t limit) {
+    dataset *d = NULL;
+    TRY(dataset_open(&d, input));
+    const dataset_tables *t = dataset_get_tables(d);
+    status st = ST_OK;
+    for (size_t i = 0; i < (t->nfiles > 0 ? t->nfiles : 1) && st == ST_OK; i++) {
+        char *path = csv_path(folder, t->nfiles > 0 ? t->file[i] : "flows");
+        st = export_nprint_file(d, (uint32_t)i, path, limit);
+        free(path);
+    }
+    dataset_close(&d);
+    return st;
+}
+
+status export_nprint(const char *input, const char *folder, uint64_t limit) {
+    bool from_dataset;
+    TRY(is_dataset(input, &from_dataset));
+    return from_dataset ? export_nprint_dataset(input, folder, limit) : export_nprint_capture(input, folder, limit);
+}
+
+/* --- pictures --- */
+
+static status put_picture(const flow *f, size_t number, const char *label, const char *folder) {
+    image m = {.width = 0};
+    char *name = text_copy(label);
+    for (char *at = name; *at != '\0'; at++)
+        if (!isalnum((unsigned char)*at) && strchr("._-", *at) == NULL)
+            *at = '_';
+    char *path = text_format("%s/flow-%06zu-%s.png", folder, number, name);
+    status st = flow_image(f, &m);
+    if (st == ST_OK)
+        st = image_write(path, &m);
+    image_clear(&m);
+    free(path);
+    free(name);
+    return st;
+}
+
+static status export_png_dataset(const char *input, const char *folder, uint64_t limit) {
+    dataset *d = NULL;
+    flow f;
+    TRY(dataset_open(&d, input));
+    const dataset_tables *t = dataset_get_tables(d);
+    status st = ST_OK;
+    flow_init(&f);
+    for (size_t i = 0; i < dataset_nflows(d) && (limit == 0 || i < limit) && st == ST_OK; i++) {
+        st = dataset_read(d, i, FLOW_IMAGE_ROWS, &f);
+        if (st == ST_OK)
+            st = put_picture(&f, i, f.label >= 0 ? t->label[f.label] : "unlabelled", folder);
+    }
+    flow_clear(&f);
+    dataset_close(&d);
+    return st;
+}
+
+static status assemble(capture *c, flow_table *flows) {
+    capture_record r;
+    packet p = {.time_ns = 0};
+    bool end;
+    size_t number;
+    for (uint32_t frame = 0;; frame++) {
+        TRY(capture_next(c, &r, &end));
+        if (end)
+            return ST_OK;
+        if (packet_decode(capture_link_type(c), r.bytes, r.caplen, r.wire_len, &p) != SKIP_NONE)
+            continue;
+        p.time_ns = r.time_ns;
+        p.frame = frame;
+        TRY(flow_table_add(flows, &p, &number));
+    }
+}
+
+static status export_png_capture(const char *input, const char *folder, uint64_t limit) {
+    capture *c = NULL;
+    flow_table *flows = NULL;
+    TRY(capture_open(&c, input));
+    status st = flow_table_new(&flows, 0);
+    if (st == ST_OK)
+        st = assemble(c, flows);
+    size_t n = st == ST_OK ? flow_table_count(flows) : 0;
+    for (size_t i = 0; i < n && (limit == 0 || i < limit) && st == ST_OK; i++)
+        st = put_picture(flow_table_get(flows, i), i, "unlabelled", folder);
+    if (st == ST_OK && capture_damage(c) != NULL)
+        st = FAIL(ST_FORMAT, "%s: damaged %s; the flows before are in %s", input, capture_damage(c), folder);
+    flow_table_free(&flows);
+    capture_close(&c);
+    return st;
+}
+
+status export_png(const char *input, const char *folder, uint64_t limit) {
+    bool from_dataset;
+    TRY(is_dataset(input, &from_dataset));
+    return from_dataset ? export_png_dataset(input, folder, limit) : export_png_capture(input, folder, limit);
+}

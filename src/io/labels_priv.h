@@ -1,0 +1,41 @@
+/* What reading labels and matching flows share. */
+#ifndef ND_IO_LABELS_PRIV_H
+#define ND_IO_LABELS_PRIV_H
+
+#include "io/labels.h"
+
+typedef enum label_kind {
+    LABEL_BY_KEY,
+    LABEL_BY_FILTER,
+    LABEL_WHOLE_FILE,
+    LABEL_IPV6, /* a 5-tuple that no flow of a dataset can have */
+} label_kind;
+
+typedef struct label_row {
+    size_t line;
+    const char *file, *label, *macro, *run; /* in labels.text */
+    label_kind kind;
+    flow_key key;
+    const char *filter;
+    int32_t label_index, run_index;
+} label_row;
+
+struct labels {
+    char *path, *text;
+    size_t nrows, row_capacity;
+    label_row *rows; /* by file, then by line */
+    size_t nalone;   /* captures without a row; each is a run of its own */
+    char **alone;
+    size_t nlabels, nruns;
+    const char **label, **macro, **run;
+};
+
+/* Index of a run by name, -1 if there is no such run. */
+int32_t labels_find_run(const labels *l, const char *name);
+/* The last component of a path. */
+const char *label_base_name(const char *path);
+
+/* Do the components of the shorter path end the longer one? */
+bool label_path_matches(const char *a, const char *b);
+
+#endif

@@ -1,0 +1,41 @@
+# The dataset has the same bytes for 1, 2 and 3 ranks; an error on one rank ends all; leftovers of a killed run go away.
+# Arguments: the launcher, e.g. mpirun -np is appended.
+. "$(dirname "$0")/script.sh"
+[ $# -gt 0 ] || { echo "skipped: built without message passing"; exit 77; }
+
+for slice in 256M 64k; do
+    want 0 "240 flows, 2900 packets" "$encode" data.captures=captures data.labels=labels.csv out=one encode.slice=$slice
+    for n in 1 2 3; do
+        want 0 "240 flows, 2900 packets" timeout 60 "$@" -np $n "$encode" data.captures=captures data.labels=labels.csv \
+            out=ranks$n encode.slice=$slice
+        cmp one/dataset.h5 ranks$n/dataset.h5 || fail "$n ranks, slice $slice: other bytes"
+        [ "$(ls ranks$n)" = "dataset.h5
+dataset.yaml" ] || fail "$n ranks left something: $(ls ranks$n)"
+    done
+done
+
+# Where the captures lie does not matter.
+mkdir moved && cp -r captures labels.csv moved/
+want 0 "240 flows" "$encode" "data.captures=$work/moved/captures" data.labels=moved/labels.csv out=two encode.slice=64k
+cmp one/dataset.h5 two/dataset.h5 || fail "captures elsewhere: other bytes"
+
+# A filter that only the rank with cut.pcap meets.
+echo "file,label,filter
+a.pcap,x,tcp
+cut.pcap,y,no filter at all" > bad.csv
+for n in 1 2 3; do
+    start=$SECONDS
+    want 1 "bad.csv:3: filter 'no filter at all'" timeout 60 "$@" -np $n "$encode" data.captures=captures \
+        data.labels=bad.csv out=bad encode.slice=64k
+    [ $((SECONDS - start)) -lt 20 ] || fail "$n ranks took $((SECONDS - start)) s to end after an error"
+    [ ! -e bad/dataset.h5 ] || fail "a dataset in spite of an error"
+    [ ! -e bad/dataset.parts ] || fail "parts in spite of an error"
+    [ "$(grep -c 'error' out.txt)" -eq 1 ] || { cat out.txt; fail "not one error message"; }
+done
+
+# What a killed run leaves.
+mkdir -p one/dataset.parts && echo rubbish > one/dataset.parts/00000000.h5 && echo rubbish > one/dataset.h5.part-99999
+want 0 "240 flows" "$encode" data.captures=captures data.labels=labels.csv out=one encode.slice=64k
+cmp one/dataset.h5 two/dataset.h5 || fail "leftovers changed the bytes"
+[ "$(ls one)" = "dataset.h5
+dataset.yaml" ] || fail "leftovers are still there: $(ls one)"

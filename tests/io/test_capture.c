@@ -1,0 +1,484 @@
+/* Capture files: what the writer writes is read back, damaged and hostile files give their good records. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+#include <cmocka.h>
+#include "io/capture.h"
+#include "io/csv.h"
+#include "io/io_flows.h"
+#include "io/io_folder.h"
+#include "io/io_shared.h"
+
+static char *folder;
+
+static int make_folder(void **state) {
+    folder = io_folder();
+    return folder == NULL;
+}
+
+static int remove_folder(void **state) {
+    status st = file_remove_tree(folder);
+    free(folder);
+    return st != ST_OK;
+}
+
+static char *in_folder(const char *name) {
+    return text_format("%s/%s", folder, name);
+}
+
+/* --- bytes of capture files --- */
+
+typedef struct bytes {
+    uint8_t data[1 << 16];
+    size_t n;
+} bytes;
+
+static void add32(bytes *b, uint32_t v, bool big) {
+    if (big)
+        v = __builtin_bswap32(v);
+    memcpy(b->data + b->n, &v, 4);
+    b->n += 4;
+}
+
+static void add16(bytes *b, unsigned v, bool big) {
+    uint16_t w = (uint16_t)(big ? __builtin_bswap16((uint16_t)v) : v);
+    memcpy(b->data + b->n, &w, 2);
+    b->n += 2;
+}
+
+static void add_file_header(bytes *b, uint32_t magic, bool big, uint32_t link_type) {
+    add32(b, magic, big);
+    add16(b, 2, big);
+    add16(b, 4, big);
+    add32(b, 0, big);
+    add32(b, 0, big);
+    add32(b, 65535, big);
+    add32(b, link_type, big);
+}
+
+static void add_record(bytes *b, bool big, uint32_t seconds, uint32_t fraction, uint32_t len, size_t caplen) {
+    add32(b, seconds, big);
+    add32(b, fraction, big);
+    add32(b, (uint32_t)caplen, big);
+    add32(b, len, big);
+    memset(b->data + b->n, 0x55, caplen);
+    b->n += caplen;
+}
+
+static void save(const char *path, const void *data, size_t n) {
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(data, 1, n, f), n);
+    assert_int_equal(fclose(f), 0);
+}
+
+/* --- reading --- */
+
+/* Number of records; *damage is a copy, or NULL. */
+static size_t count_records(const char *path, char **damage) {
+    capture *c = NULL;
+    capture_record r;
+    bool end = false;
+    size_t n = 0;
+    packet p;
+    assert_int_equal(capture_open(&c, path), ST_OK);
+    for (; assert_int_equal(capture_next(c, &r, &end), ST_OK), !end; n++) {
+        assert_true(r.wire_len >= r.caplen);
+        packet_decode(capture_link_type(c), r.bytes, r.caplen, r.wire_len, &p);
+    }
+    assert_int_equal(capture_next(c, &r, &end), ST_OK); /* the end stays the end */
+    assert_true(end);
+    *damage = capture_damage(c) != NULL ? text_copy(capture_damage(c)) : NULL;
+    capture_close(&c);
+    assert_null(c);
+    return n;
+}
+
+static void test_times(void **state) {
+    static const struct {
+        const char *what;
+        uint32_t magic;
+        bool big;
+        uint32_t seconds, fraction;
+        int64_t time_ns;
+    } cases[] = {
+        {"microseconds", 0xa1b2c3d4, false, 1700000000, 123456, 1700000000123456000},
+        {"microseconds, big-endian", 0xa1b2c3d4, true, 1700000000, 123456, 1700000000123456000},
+        {"nanoseconds", 0xa1b23c4d, false, 1700000000, 123456789, 1700000000123456789},
+        {"nanoseconds, big-endian", 0xa1b23c4d, true, 1700000000, 123456789, 1700000000123456789},
+        {"the epoch", 0xa1b2c3d4, false, 0, 0, 0},
+        {"year 2106", 0xa1b2c3d4, false, 0xfffffff0u, 1, 4294967280000001000},
+        {"microseconds beyond a second", 0xa1b2c3d4, false, 10, 1500000, 11500000000},
+        {"microseconds 2^32 - 1", 0xa1b2c3d4, false, 10, UINT32_MAX, 10000000000 + 4294967295000},
+        {"nanoseconds 2^32 - 1", 0xa1b23c4d, false, 10, UINT32_MAX, 10000000000 + 4294967295},
+    };
+    char *path = in_folder("time.pcap");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        static bytes b;
+        b.n = 0;
+        add_file_header(&b, cases[i].magic, cases[i].big, 1);
+        add_record(&b, cases[i].big, cases[i].seconds, cases[i].fraction, 5, 10);
+        save(path, b.data, b.n);
+        capture *c = NULL;
+        capture_record r;
+        bool end;
+        assert_int_equal(capture_open(&c, path), ST_OK);
+        assert_int_equal(capture_next(c, &r, &end), ST_OK);
+        assert_false(end);
+        if (r.time_ns != cases[i].time_ns)
+            fail_msg("%s: %lld", cases[i].what, (long long)r.time_ns);
+        assert_int_equal(r.caplen, 10);
+        assert_int_equal(r.wire_len, 10); /* the record says 5 */
+        capture_close(&c);
+    }
+    free(path);
+}
+
+static void test_gzip(void **state) {
+    static bytes b;
+    b.n = 0;
+    add_file_header(&b, 0xa1b2c3d4, false, 1);
+    rng r = rng_make(1, 0, RNG_TEST);
+    for (int i = 0; i < 100; i++) {
+        add_record(&b, false, (uint32_t)i, 0, 60, 60);
+        for (size_t k = b.n - 60; k < b.n; k++)
+            b.data[k] = (uint8_t)rng_u32(&r); /* does not compress */
+    }
+    char *path = in_folder("x.pcap.gz"), *damage;
+    gzFile gz = gzopen(path, "wb");
+    assert_int_equal(gzwrite(gz, b.data, (unsigned)b.n), b.n);
+    assert_int_equal(gzclose(gz), Z_OK);
+    assert_int_equal(count_records(path, &damage), 100);
+    assert_null(damage);
+
+    /* The name does not decide. */
+    char *plain = in_folder("plain.pcap.gz"), *hidden = in_folder("hidden.pcap"), *packed;
+    size_t n;
+    save(plain, b.data, b.n);
+    assert_int_equal(count_records(plain, &damage), 100);
+    assert_int_equal(file_read(path, 1 << 20, &packed, &n), ST_OK);
+    save(hidden, packed, n);
+    assert_int_equal(count_records(hidden, &damage), 100);
+
+    /* Two members, as of `cat a.gz b.gz`, and bytes behind them that are none. */
+    char *twice = malloc(2 * n + 4);
+    assert_non_null(twice);
+    memcpy(twice, packed, n);
+    memset(twice + n, 0, 4);
+    save(hidden, twice, n + 4);
+    assert_int_equal(count_records(hidden, &damage), 100);
+    assert_null(damage);
+    memcpy(twice + n, packed, n);
+    memset(twice + 2 * n, 0, 4);
+    save(hidden, twice, 2 * n + 4); /* the second file header is no record */
+    assert_true(count_records(hidden, &damage) >= 100);
+    free(damage);
+    free(twice);
+
+    /* Cut, and with a wrong check sum at its end: what was unpacked counts, and the damage is named. */
+    save(hidden, packed, n / 2);
+    assert_true(count_records(hidden, &damage) < 100);
+    assert_non_null(strstr(damage, "gzip"));
+    free(damage);
+    save(hidden, packed, n - 8);
+    assert_int_equal(count_records(hidden, &damage), 100);
+    assert_non_null(damage);
+    free(damage);
+    packed[n - 6] ^= 1;
+    save(hidden, packed, n);
+    assert_int_equal(count_records(hidden, &damage), 100);
+    assert_non_null(strstr(damage, "after record 100: gzip"));
+    free(damage);
+    free(packed);
+    free(path);
+    free(plain);
+    free(hidden);
+}
+
+static void test_not_there(void **state) {
+    capture *c = NULL;
+    char *path = in_folder("none.pcap");
+    assert_int_equal(capture_open(&c, path), ST_IO);
+    assert_non_null(strstr(status_message(), "none.pcap"));
+    assert_int_equal(capture_open(&c, folder), ST_IO);
+    save(path, "", 0);
+    assert_int_equal(capture_open(&c, path), ST_FORMAT);
+    save(path, "\x1f", 1);
+    assert_int_equal(capture_open(&c, path), ST_FORMAT);
+    save(path, "\x1f\x8b", 2);
+    assert_int_equal(capture_open(&c, path), ST_FORMAT);
+    save(path, "hello world, this is no capture", 31);
+    assert_int_equal(capture_open(&c, path), ST_FORMAT);
+    assert_null(c);
+    free(path);
+}
+
+/* --- hostile files --- */
+
+static const char *column(const csv *c, char *const *names, size_t n, const char *name) {
+    for (size_t i = 0; i < n && i < c->nfields; i++)
+        if (strcmp(names[i], name) == 0)
+            return c->field[i];
+    fail_msg("no column %s", name);
+    return "";
+}
+
+typedef void visit(const char *path, const csv *row, char *const *names, size_t nnames);
+
+/* Every row of the manifest with the path of its file; false if the folder is absent. */
+static bool for_hostile(visit *f) {
+    char *manifest = io_shared("data/captures/hostile/manifest.csv"), *text, *names[64];
+    size_t nbytes, nnames = 0, nrows = 0;
+    bool end;
+    if (manifest == NULL)
+        return false;
+    assert_int_equal(file_read(manifest, 1 << 20, &text, &nbytes), ST_OK);
+    csv c;
+    csv_open(&c, manifest, text, nbytes);
+    assert_int_equal(csv_next(&c, &end), ST_OK);
+    for (; nnames < c.nfields && nnames < 64; nnames++)
+        names[nnames] = c.field[nnames];
+    for (; assert_int_equal(csv_next(&c, &end), ST_OK), !end; nrows++) {
+        char *path = text_format("%.*s/%s", (int)(strrchr(manifest, '/') - manifest), manifest,
+                                 column(&c, names, nnames, "file"));
+        f(path, &c, names, nnames);
+        free(path);
+    }
+    assert_true(nrows > 100);
+    csv_close(&c);
+    free(text);
+    free(manifest);
+    return true;
+}
+
+static void check_against_libpcap(const char *path, const csv *row, char *const *names, size_t nnames) {
+    const char *outcome = column(row, names, nnames, "libpcap");
+    size_t expected = strtoul(column(row, names, nnames, "libpcap_packets"), NULL, 10);
+    char *damage = NULL;
+    if (strstr(path, ".gz") != NULL) { /* libpcap alone cannot; we unpack */
+        assert_int_equal(count_records(path, &damage), 8);
+        assert_null(damage);
+        return;
+    }
+    if (strcmp(outcome, "open-error") == 0) {
+        capture *c = NULL;
+        if (capture_open(&c, path) != ST_FORMAT || strstr(status_message(), path) == NULL)
+            fail_msg("%s: opened, or: %s", path, status_message());
+        return;
+    }
+    size_t n = count_records(path, &damage);
+    if (n != expected || (damage != NULL) != (strcmp(outcome, "read-error") == 0))
+        fail_msg("%s: %zu records of %zu, damage %s", path, n, expected, damage != NULL ? damage : "none");
+    free(damage);
+}
+
+static void test_hostile(void **state) {
+    if (!for_hostile(check_against_libpcap))
+        skip();
+}
+
+enum { CUTS = 160 };
+
+/* The file cut at many lengths: never more records than before the cut, never a crash. */
+static void check_cuts(const char *path, const csv *row, char *const *names, size_t nnames) {
+    char *text;
+    size_t n, most = SIZE_MAX;
+    assert_int_equal(file_read(path, 1 << 24, &text, &n), ST_OK);
+    int fd = memfd_create("cut", 0);
+    assert_int_equal(write(fd, text, n), n);
+    free(text);
+    char *cut = text_format("/proc/self/fd/%d", fd);
+    size_t step = n / CUTS + 1;
+    for (size_t length = n; length-- > 0;) {
+        if (length > 100 && length % step != 0)
+            continue;
+        assert_int_equal(ftruncate(fd, (off_t)length), 0);
+        capture *c = NULL;
+        if (capture_open(&c, cut) != ST_OK)
+            continue;
+        capture_close(&c);
+        char *damage = NULL;
+        size_t records = count_records(cut, &damage);
+        if (records > most)
+            fail_msg("%s cut to %zu bytes: %zu records, %zu in a longer cut", path, length, records, most);
+        most = records;
+        free(damage);
+    }
+    close(fd);
+    free(cut);
+}
+
+static void test_hostile_cut(void **state) {
+    if (!for_hostile(check_cuts))
+        skip();
+}
+
+/* --- lists --- */
+
+static void test_list(void **state) {
+    static const char *const files[] = {"b.pcap", "a.PCAPNG", "deep/er/c.cap.gz", "deep/d.pcap.gz", "deep/notes.txt"};
+    char *root = in_folder("list");
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        char *path = text_format("%s/%s", root, files[i]), *parent = text_copy(path);
+        *strrchr(parent, '/') = '\0';
+        assert_int_equal(file_make_folders(parent), ST_OK);
+        save(path, "x", 1);
+        free(path);
+        free(parent);
+    }
+    char *link = text_format("%s/deep/circle", root), *again = text_format("%s/zzz.pcap", root),
+         *original = text_format("%s/b.pcap", root);
+    assert_int_equal(symlink(root, link), 0);
+    assert_int_equal(symlink(original, again), 0);
+    free(link);
+
+    static const struct {
+        const char *entries[3], *names[5];
+    } cases[] = {
+        {{""}, {"a.PCAPNG", "b.pcap", "deep/d.pcap.gz", "deep/er/c.cap.gz"}},
+        {{"b.pcap"}, {"b.pcap"}},
+        {{"b.pcap", "b.pcap", "zzz.pcap"}, {"b.pcap"}},
+        {{"zzz.pcap"}, {"zzz.pcap"}},
+        {{"deep/*.gz"}, {"d.pcap.gz"}},
+        {{"*/er/*.gz", "b.pcap"}, {"b.pcap", "deep/er/c.cap.gz"}},
+        {{"d*p/er"}, {"deep/er/c.cap.gz"}},  /* a folder found by a pattern */
+        {{"deep/notes.txt"}, {"notes.txt"}}, /* named by the user: taken as it is */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        text_list entries = {.n = 0}, paths = {.n = 0}, names = {.n = 0};
+        for (int k = 0; k < 3 && cases[i].entries[k] != NULL; k++) {
+            char *entry = text_format("%s/%s", root, cases[i].entries[k]);
+            assert_int_equal(text_list_add(&entries, entry), ST_OK);
+            free(entry);
+        }
+        if (capture_list_names(&entries, &paths, &names) != ST_OK)
+            fail_msg("case %zu: %s", i, status_message());
+        assert_int_equal(paths.n, names.n);
+        size_t n = 0;
+        for (; n < 5 && cases[i].names[n] != NULL; n++) {
+            assert_true(n < names.n);
+            assert_string_equal(names.item[n], cases[i].names[n]);
+            assert_true(file_exists(paths.item[n]));
+        }
+        assert_int_equal(names.n, n);
+        text_list_clear(&entries);
+        text_list_clear(&paths);
+        text_list_clear(&names);
+    }
+
+    static const char *const nothing[] = {"none.pcap", "*.none", "empty"};
+    char *empty = text_format("%s/empty", root);
+    assert_int_equal(file_make_folders(empty), ST_OK);
+    for (size_t i = 0; i < sizeof nothing / sizeof nothing[0]; i++) {
+        text_list entries = {.n = 0}, paths = {.n = 0};
+        char *entry = text_format("%s/%s", root, nothing[i]);
+        assert_int_equal(text_list_add(&entries, entry), ST_OK);
+        assert_int_equal(capture_list(&entries, &paths), ST_IO);
+        assert_non_null(strstr(status_message(), nothing[i]));
+        text_list_clear(&entries);
+        text_list_clear(&paths);
+        free(entry);
+    }
+    free(empty);
+    free(again);
+    free(original);
+    free(root);
+}
+
+/* --- writing --- */
+
+static void test_write(void **state) {
+    static const struct {
+        int link_type;
+        bool truncate;
+        uint32_t snap_len;
+    } cases[] = {{1, false, 0}, {101, false, 0}, {1, true, 0}, {101, true, 0}, {1, false, 100}, {101, false, 30}};
+    char *path = in_folder("written.pcap");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        capture_writer *w = NULL;
+        flow f;
+        assert_int_equal(io_flow(11, 40, &f), ST_OK);
+        assert_int_equal(capture_create(&w, path, cases[i].link_type, cases[i].snap_len), ST_OK);
+        for (size_t k = 0; k < f.npackets; k++)
+            assert_int_equal(capture_write(w, &f.packets[k], cases[i].truncate), ST_OK);
+        assert_int_equal(capture_commit(&w), ST_OK);
+        assert_null(w);
+
+        capture *c = NULL;
+        capture_record r;
+        bool end;
+        size_t nlink = cases[i].link_type == 1 ? 14 : 0;
+        assert_int_equal(capture_open(&c, path), ST_OK);
+        for (size_t k = 0; k < f.npackets; k++) {
+            const packet *p = &f.packets[k];
+            packet got;
+            assert_int_equal(capture_next(c, &r, &end), ST_OK);
+            assert_false(end);
+            assert_int_equal(r.time_ns, p->time_ns);
+            assert_int_equal(r.wire_len, nlink + packet_total_len(p));
+            size_t caplen = cases[i].truncate ? nlink + p->nheader : r.wire_len;
+            if (cases[i].snap_len > 0 && caplen > cases[i].snap_len)
+                caplen = cases[i].snap_len;
+            assert_int_equal(r.caplen, caplen);
+            for (size_t b = nlink + p->nheader; b < caplen; b++)
+                assert_int_equal(r.bytes[b], 0);
+            if (nlink > 0)
+                assert_int_equal(r.bytes[0] & 3, 2); /* local, unicast */
+            if (caplen < nlink + p->nheader)
+                continue;
+            assert_int_equal(packet_decode(capture_link_type(c), r.bytes, r.caplen, r.wire_len, &got), SKIP_NONE);
+            assert_int_equal(got.nheader, p->nheader);
+            assert_memory_equal(got.header, p->header, p->nheader);
+            assert_int_equal(got.wire_len, p->wire_len);
+        }
+        assert_int_equal(capture_next(c, &r, &end), ST_OK);
+        assert_true(end);
+        assert_null(capture_damage(c));
+        capture_close(&c);
+        flow_clear(&f);
+    }
+    free(path);
+}
+
+static void test_write_extremes(void **state) {
+    char *path = in_folder("extremes.pcap"), *damage;
+    capture_writer *w = NULL;
+    assert_int_equal(capture_create(&w, path, 113, 0), ST_RANGE);
+    assert_int_equal(capture_create(&w, path, 1, 0), ST_OK);
+    packet p = io_packet(PROTO_UDP, 1, 2, 3, 4, 65535 - 28); /* the longest there is */
+    assert_int_equal(capture_write(w, &p, false), ST_OK);
+    put16(p.header + 2, 20); /* total length below the headers: the headers are what there is */
+    assert_int_equal(capture_write(w, &p, false), ST_OK);
+    p.time_ns = (int64_t)UINT32_MAX * 1000000000 + 999999999;
+    assert_int_equal(capture_write(w, &p, false), ST_OK);
+    p.time_ns = ((int64_t)UINT32_MAX + 1) * 1000000000;
+    assert_int_equal(capture_write(w, &p, false), ST_RANGE);
+    p.time_ns = -1;
+    assert_int_equal(capture_write(w, &p, false), ST_RANGE);
+    assert_false(file_exists(path));
+    assert_int_equal(capture_commit(&w), ST_OK);
+    assert_int_equal(count_records(path, &damage), 3);
+    assert_null(damage);
+
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(capture_create(&w, path, 1, 0), ST_OK);
+    capture_abandon(&w);
+    assert_null(w);
+    assert_false(file_exists(path));
+    free(path);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_times),   cmocka_unit_test(test_gzip),           cmocka_unit_test(test_not_there),
+        cmocka_unit_test(test_hostile), cmocka_unit_test(test_hostile_cut),    cmocka_unit_test(test_list),
+        cmocka_unit_test(test_write),   cmocka_unit_test(test_write_extremes),
+    };
+    return cmocka_run_group_tests_name("io.capture", tests, make_folder, remove_folder);
+}

@@ -1,0 +1,356 @@
+/* Labels: the CSV, what is wrong with one, and which flow gets which label. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <cmocka.h>
+#include "io/csv.h"
+#include "io/io_flows.h"
+#include "io/io_folder.h"
+#include "io/labels.h"
+#include "io/labels_priv.h"
+
+static char *folder, *path;
+
+static int make_folder(void **state) {
+    folder = io_folder();
+    path = text_format("%s/labels.csv", folder);
+    return folder == NULL;
+}
+
+static int remove_folder(void **state) {
+    status st = file_remove_tree(folder);
+    free(folder);
+    free(path);
+    return st != ST_OK;
+}
+
+static void test_csv(void **state) {
+    static const struct {
+        const char *text;
+        const char *want; /* fields in <>, records ended by / */
+    } cases[] = {
+        {"a,b\n1,2\n", "<a><b>/<1><2>/"},
+        {"a,b\r\n1,\r\n", "<a><b>/<1><>/"},
+        {"a", "<a>/"},
+        {"", ""},
+        {"\n\n\na\n\n", "<a>/"},
+        {"\xef\xbb\xbf"
+         "a\n",
+         "<a>/"},
+        {"\"a,b\",\"c\"\"d\"\n\"\",x", "<a,b><c\"d>/<><x>/"},
+        {"\"two\nlines\",z\r\n", "<two\nlines><z>/"},
+        {"\"end\"", "<end>/"},
+        {"\"end\"\r\n", "<end>/"},
+        {",\n", "<><>/"},
+        {" a ,b", "< a ><b>/"},
+        {"x\"y,z", "<x\"y><z>/"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char *text = text_copy(cases[i].text), *got = text_copy("");
+        csv c;
+        bool end;
+        csv_open(&c, "t", text, strlen(text));
+        while (assert_int_equal(csv_next(&c, &end), ST_OK), !end) {
+            for (size_t k = 0; k < c.nfields; k++) {
+                char *more = text_format("%s<%s>", got, c.field[k]);
+                free(got);
+                got = more;
+            }
+            char *more = text_format("%s/", got);
+            free(got);
+            got = more;
+        }
+        assert_string_equal(got, cases[i].want);
+        csv_close(&c);
+        free(got);
+        free(text);
+    }
+}
+
+static void test_csv_errors(void **state) {
+    static const struct {
+        const char *text;
+        size_t n;
+        const char *want;
+    } cases[] = {{"a\n\"b", 4, "t:2: a quote is not closed"},
+                 {"a\n\"b\"c\n", 8, "t:2: text behind a closing quote"},
+                 {"a\nx\0y\n", 6, "t:2: a NUL byte"},
+                 {"\"a\n\n\n\",b\n\"", 10, "t:5: a quote is not closed"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char *text = malloc(cases[i].n + 1);
+        assert_non_null(text);
+        memcpy(text, cases[i].text, cases[i].n);
+        text[cases[i].n] = '\0';
+        csv c;
+        bool end = false;
+        status st = ST_OK;
+        csv_open(&c, "t", text, cases[i].n);
+        while (st == ST_OK && !end)
+            st = csv_next(&c, &end);
+        assert_int_equal(st, ST_FORMAT);
+        if (strstr(status_message(), cases[i].want) == NULL)
+            fail_msg("case %zu: %s", i, status_message());
+        csv_close(&c);
+        free(text);
+    }
+}
+
+static void test_paths(void **state) {
+    static const struct {
+        const char *a, *b;
+        bool same;
+    } cases[] = {
+        {"pcap/zoom.pcap", "/data/captures/pcap/zoom.pcap", true},
+        {"zoom.pcap", "/data/captures/pcap/zoom.pcap", true},
+        {"zoom.pcap", "zoom.pcap", true},
+        {"pcap/zoom.pcap", "zoom.pcap", true},
+        {"./zoom.pcap", "x/./zoom.pcap", true},
+        {"a//zoom.pcap", "/b/a/zoom.pcap", true},
+        {"oom.pcap", "zoom.pcap", false},
+        {"other/zoom.pcap", "pcap/zoom.pcap", false},
+        {"run1.pcap", "run1.pcap.gz", false},
+        {"run1.pcap.gz", "/x/run1.pcap.gz", true},
+        {"", "zoom.pcap", false},
+        {"/", "/", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        if (label_path_matches(cases[i].a, cases[i].b) != cases[i].same ||
+            label_path_matches(cases[i].b, cases[i].a) != cases[i].same)
+            fail_msg("%s and %s", cases[i].a, cases[i].b);
+    }
+}
+
+static void test_bad_files(void **state) {
+    static const struct {
+        const char *text, *want;
+    } cases[] = {
+        {"", "empty"},
+        {"file,lable\n", ":1: columns file and label"},
+        {"label\n", ":1: columns file and label"},
+        {"file,label,micro\n", ":1: column 'micro' is there twice"},
+        {"file,label,src,dst\n", ":1: columns proto, src, sport, dst and dport"},
+        {"file,label\na.pcap\n", ":2: 1 fields where the header line has 2"},
+        {"file,label\na.pcap,b,c\n", ":2: 3 fields where the header line has 2"},
+        {"file,label\na.pcap,\n", ":2: file and label must not be empty"},
+        {"file,label\n,x\n", ":2: file and label must not be empty"},
+        {"file,label\ndir/,x\n", ":2: file and label must not be empty"},
+        {"file,label,proto,src,sport,dst,dport\nf,l,tcp,1.2.3.4,80,1.2.3.5,65536\n", ":2: dport '65536'"},
+        {"file,label,proto,src,sport,dst,dport\nf,l,tcp,1.2.3.4,-1,1.2.3.5,1\n", ":2: sport '-1'"},
+        {"file,label,proto,src,sport,dst,dport\nf,l,tcp,1.2.3.4,,1.2.3.5,1\n", ":2: sport ''"},
+        {"file,label,proto,src,sport,dst,dport\nf,l,sctp,1.2.3.4,1,1.2.3.5,1\n", ":2: protocol 'sctp'"},
+        {"file,label,proto,src,sport,dst,dport\nf,l,tcp,1.2.3,1,1.2.3.5,1\n", ":2: src '1.2.3' is no IP address"},
+        {"file,label,proto,src,sport,dst,dport\nf,l,tcp,1.2.3.4,1,,\n", ":2: dst '' is no IP address"},
+        {"file,label,proto,src,sport,dst,dport\nf,l,tcp,::1,1,1.2.3.5,1\n", ":2: src '::1' is no IP address"},
+        {"file,label,proto,src,sport,dst,dport\nf,l,,1.2.3.4,1,1.2.3.5,1\n", ":2: protocol ''"},
+        {"file,label,proto,src,sport,dst,dport\nf,l,icmp,1.2.3.4,1,1.2.3.5,9\n", ":2: dport of an ICMP flow is 0"},
+        {"file,label,macro\na,x,m\nb,x,\nc,x,n\n", ":4: label 'x' has macro 'n' here and 'm' elsewhere"},
+        {"file,label\n\"a,b\n", ":2: a quote is not closed"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        labels *l = NULL;
+        assert_int_equal(file_write(path, cases[i].text, strlen(cases[i].text)), ST_OK);
+        if (labels_open(&l, path) != ST_FORMAT || strstr(status_message(), cases[i].want) == NULL ||
+            strstr(status_message(), path) == NULL)
+            fail_msg("case %zu: %s", i, status_message());
+        assert_null(l);
+    }
+    labels *l = NULL;
+    assert_int_equal(labels_open(&l, folder), ST_IO);
+    assert_int_equal(labels_open(&l, "/nonexistent.csv"), ST_IO);
+}
+
+static labels *open_text(const char *text) {
+    labels *l = NULL;
+    assert_int_equal(file_write(path, text, strlen(text)), ST_OK);
+    if (labels_open(&l, path) != ST_OK)
+        fail_msg("%s", status_message());
+    return l;
+}
+
+static text_list list_of(const char *a, const char *b) {
+    text_list l = {.n = 0};
+    assert_int_equal(text_list_add(&l, a), ST_OK);
+    if (b != NULL)
+        assert_int_equal(text_list_add(&l, b), ST_OK);
+    return l;
+}
+
+static const char table[] = "micro,extra,file,proto,src,sport,dst,dport,filter,macro,run\n"
+                            "zoom,?,p/a.pcap,tcp,10.0.0.1,1000,192.0.2.1,443,,video,\n"
+                            "zoom,?,p/a.pcap,UDP,10.0.0.1,1000,192.0.2.1,443,,,\n"
+                            "ping,?,p/a.pcap,icmp,10.0.0.1,77,192.0.2.1,0,,,\n"
+                            "note,?,p/a.pcap,icmp,10.0.0.1,,192.0.2.9,,,,\n"
+                            "dns,?,p/a.pcap,,,,,,\"udp and (port 53 or port 5353)\",infra,\n"
+                            "dns,?,p/a.pcap,,,,,,udp,,\n"
+                            "whole,?,b.pcap,,,,,,,,run-b\n"
+                            "zoom,?,b.pcap,tcp,10.0.0.1,1000,192.0.2.1,443,,,run-c\n"
+                            "six,?,b.pcap,tcp,2001:db8::1,1,2001:db8::2,2,tcp,,\n"
+                            "other,?,c.pcap,,,,,,,,\n";
+
+static void test_tables(void **state) {
+    labels *l = open_text(table);
+    static const char *const names[] = {"dns", "note", "other", "ping", "whole", "zoom"},
+                             *const macros[] = {"infra", "", "", "", "", "video"},
+                             *const runs[] = {"a.pcap", "b.pcap", "c.pcap", "run-b", "run-c"};
+    assert_int_equal(labels_count(l), 6);
+    for (size_t i = 0; i < 6; i++) {
+        assert_string_equal(labels_name(l, i), names[i]);
+        assert_string_equal(labels_macro(l, i), macros[i]);
+    }
+    assert_int_equal(labels_nruns(l), 5);
+    for (size_t i = 0; i < 5; i++)
+        assert_string_equal(labels_run(l, i), runs[i]);
+
+    text_list captures = list_of("/data/p/b.pcap", "/data/p/lonely.pcap");
+    size_t nipv6;
+    assert_int_equal(labels_keep(l, &captures, &nipv6), ST_OK);
+    assert_int_equal(nipv6, 1);
+    assert_int_equal(labels_count(l), 2);
+    assert_string_equal(labels_name(l, 0), "whole");
+    assert_string_equal(labels_name(l, 1), "zoom");
+    assert_int_equal(labels_nruns(l), 4);
+    assert_string_equal(labels_run(l, 0), "b.pcap"); /* the IPv6 row's */
+    assert_string_equal(labels_run(l, 1), "lonely.pcap");
+    labels_free(&l);
+    assert_null(l);
+
+    l = open_text(table);
+    text_list_clear(&captures);
+    captures = list_of("/data/p/none.pcap", NULL);
+    assert_int_equal(labels_keep(l, &captures, &nipv6), ST_FORMAT);
+    assert_non_null(strstr(status_message(), "none of its 10 rows"));
+    labels_free(&l);
+    text_list_clear(&captures);
+}
+
+static void test_no_labels(void **state) {
+    labels *l = NULL;
+    size_t nipv6;
+    label_matcher *m = NULL;
+    int32_t label, run;
+    capture_record r = {.bytes = (const uint8_t *)""};
+    flow_key key = {.proto = PROTO_TCP};
+    text_list captures = list_of("x/one.pcap", "two.pcap");
+    assert_int_equal(labels_open(&l, ""), ST_OK);
+    assert_int_equal(labels_keep(l, &captures, &nipv6), ST_OK);
+    assert_int_equal(labels_count(l), 0);
+    assert_int_equal(labels_nruns(l), 2);
+    assert_int_equal(label_matcher_new(&m, l, "two.pcap", 1), ST_OK);
+    label_match(m, &key, &r, &label, &run);
+    assert_int_equal(label, -1);
+    assert_string_equal(labels_run(l, (size_t)run), "two.pcap");
+    label_matcher_free(&m);
+    labels_free(&l);
+    text_list_clear(&captures);
+    assert_int_equal(labels_open(&l, NULL), ST_OK);
+    labels_free(&l);
+}
+
+/* A raw IP frame of the packet. */
+static void match(const label_matcher *m, const packet *p, int32_t *label, int32_t *run) {
+    flow_key key = flow_key_of(p);
+    capture_record r = {.caplen = p->nheader, .wire_len = p->wire_len, .bytes = p->header};
+    label_match(m, &key, &r, label, run);
+}
+
+static void test_match(void **state) {
+    enum { A = 0x0a000001, B = 0xc0000201, C = 0xc0000209 };
+    static const struct {
+        const char *capture;
+        unsigned proto;
+        uint32_t from, to;
+        unsigned sport, dport;
+        const char *label, *run; /* NULL: none */
+    } cases[] = {
+        {"x/p/a.pcap", PROTO_TCP, A, B, 1000, 443, "zoom", "a.pcap"},
+        {"x/p/a.pcap", PROTO_TCP, B, A, 443, 1000, "zoom", "a.pcap"}, /* the capture began with the answer */
+        {"x/p/a.pcap", PROTO_TCP, B, A, 1000, 443, NULL, "a.pcap"},   /* not the same sides */
+        {"x/p/a.pcap", PROTO_TCP, A, B, 1001, 443, NULL, "a.pcap"},
+        {"x/p/a.pcap", PROTO_UDP, A, B, 1000, 443, "zoom", "a.pcap"}, /* the 5-tuple before the filter */
+        {"x/p/a.pcap", PROTO_UDP, A, B, 1000, 53, "dns", "a.pcap"},
+        {"x/p/a.pcap", PROTO_UDP, A, B, 7, 7, "dns", "a.pcap"},
+        {"x/p/a.pcap", PROTO_ICMP, A, B, 77, 0, "ping", "a.pcap"},
+        {"x/p/a.pcap", PROTO_ICMP, B, A, 77, 0, "ping", "a.pcap"},
+        {"x/p/a.pcap", PROTO_ICMP, A, B, 78, 0, NULL, "a.pcap"},
+        {"x/p/a.pcap", PROTO_ICMP, A, C, 0, 0, "note", "a.pcap"},
+        {"b.pcap", PROTO_TCP, A, B, 1000, 443, "zoom", "run-c"},
+        {"b.pcap", PROTO_TCP, A, B, 9, 9, "whole", "run-b"},
+        {"c.pcap", PROTO_TCP, A, B, 9, 9, "other", "c.pcap"},
+    };
+    labels *l = open_text(table);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        label_matcher *m = NULL;
+        int32_t label, run;
+        packet p = io_packet(cases[i].proto, cases[i].from, cases[i].to, cases[i].sport, cases[i].dport, 10);
+        assert_int_equal(label_matcher_new(&m, l, cases[i].capture, 12), ST_OK);
+        match(m, &p, &label, &run);
+        const char *got = label >= 0 ? labels_name(l, (size_t)label) : NULL;
+        if ((got == NULL) != (cases[i].label == NULL) || (got != NULL && strcmp(got, cases[i].label) != 0))
+            fail_msg("case %zu: label %s", i, got != NULL ? got : "none");
+        assert_true(run >= 0);
+        assert_string_equal(labels_run(l, (size_t)run), cases[i].run);
+        label_matcher_free(&m);
+    }
+    labels_free(&l);
+}
+
+/* Filters see the link layer of their capture. */
+static void test_filter_link_type(void **state) {
+    labels *l = open_text("file,label,filter\na.pcap,x,vlan 7 and tcp\n");
+    label_matcher *m = NULL;
+    packet p = io_packet(PROTO_TCP, 1, 2, 3, 4, 0);
+    uint8_t frame[18 + PACKET_HEADER_MAX] = {[12] = 0x81, [15] = 7, [16] = 0x08};
+    memcpy(frame + 18, p.header, p.nheader);
+    capture_record r = {.caplen = 18u + p.nheader, .wire_len = 18u + p.nheader, .bytes = frame};
+    flow_key key = flow_key_of(&p);
+    int32_t label, run;
+    assert_int_equal(label_matcher_new(&m, l, "a.pcap", 1), ST_OK);
+    label_match(m, &key, &r, &label, &run);
+    assert_int_equal(label, 0);
+    frame[15] = 8;
+    label_match(m, &key, &r, &label, &run);
+    assert_int_equal(label, -1);
+    r.caplen = 10; /* a filter that looks past the captured bytes does not match */
+    label_match(m, &key, &r, &label, &run);
+    assert_int_equal(label, -1);
+    label_matcher_free(&m);
+    labels_free(&l);
+}
+
+static void test_bad_matches(void **state) {
+    static const struct {
+        const char *text, *want;
+    } cases[] = {
+        {"file,label,filter\na,x,tcp\na,x,this is no filter\n", ":3: filter 'this is no filter'"},
+        {"file,label,filter\na,x,ether host 01:02:03:04:05:06\n", ":2: filter 'ether host"}, /* not on raw IP */
+        {"file,label\na,x\na,y\n", ":3: label 'y', run 'a' for the flow that line 2 gives label 'x'"},
+        {"file,label,proto,src,sport,dst,dport\na,x,tcp,1.1.1.1,1,2.2.2.2,2\na,y,tcp,2.2.2.2,2,1.1.1.1,1\n",
+         ":3: label 'y'"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        labels *l = open_text(cases[i].text);
+        label_matcher *m = NULL;
+        if (label_matcher_new(&m, l, "a", 12) != ST_FORMAT || strstr(status_message(), cases[i].want) == NULL)
+            fail_msg("case %zu: %s", i, status_message());
+        assert_null(m);
+        labels_free(&l);
+    }
+    /* The same row twice is no contradiction. */
+    labels *l = open_text("file,label,proto,src,sport,dst,dport\na,x,tcp,1.1.1.1,1,2.2.2.2,2\n"
+                          "a,x,tcp,2.2.2.2,2,1.1.1.1,1\n");
+    label_matcher *m = NULL;
+    assert_int_equal(label_matcher_new(&m, l, "a", 12), ST_OK);
+    label_matcher_free(&m);
+    labels_free(&l);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_csv),       cmocka_unit_test(test_csv_errors),       cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_bad_files), cmocka_unit_test(test_tables),           cmocka_unit_test(test_no_labels),
+        cmocka_unit_test(test_match),     cmocka_unit_test(test_filter_link_type), cmocka_unit_test(test_bad_matches),
+    };
+    return cmocka_run_group_tests_name("io.labels", tests, make_folder, remove_folder);
+}
