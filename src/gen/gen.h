@@ -1,0 +1,13 @@
+/* Generation: plan -> sample -> decode -> repair -> parts -> merged captures and dataset, fanned out over all ranks.
+ * Flow number i is a function of (seed, i) only. */
+#ifndef ND_GEN_GEN_H
+#define ND_GEN_GEN_H
+
+#include "base/experiment.h"
+#include "dist/comm.h"
+
+/* Collective. Writes gen.dir/{dataset.h5,raw.h5,all.pcap,<label>.pcap,flows.csv,config.yaml}; raw.h5: as decoded, before
+ * repair. */
+status gen_run(const experiment *e, comm *c);
+
+#endif
