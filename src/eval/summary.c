@@ -1,0 +1,290 @@
+/* The summary: what was compared, and for each label how valid and how close to real the synthetic flows are.
+ *
+ * Distances are Jensen-Shannon divergences (base 2) of histograms over packets, to the held-out flows: of the synthetic
+ * flows, and of the training flows, the floor below which no generator that learnt from those can be expected. Labels
+ * are shared among the ranks, results are summed. */
+#include "eval/eval_priv.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/file.h"
+#include "base/memory.h"
+#include "eval/distance.h"
+#include "packet/check.h"
+
+enum { BINS = 2048, SIZE_BIN = 32 }; /* sizes in bins of 32 bytes */
+
+typedef enum quantity { Q_PROTOCOL, Q_SIZE, Q_DIRECTION, Q_GAP, Q_TTL, Q_COUNT } quantity;
+static const char *const quantity_names[Q_COUNT] = {"protocol", "size", "direction", "gap", "ttl"};
+
+/* Of one label's flows in one set. */
+typedef struct measures {
+    double flows, packets;
+    double histogram[Q_COUNT][BINS];
+    check_counts checks;
+} measures;
+
+/* One label's results; all doubles, so that ranks exchange them as one block. */
+typedef struct label_result {
+    double flows, packets;
+    double rows_raw, rows_raw_valid;   /* before repair */
+    double rows_real, rows_real_valid; /* training flows by the same rules */
+    double bits, bits_changed;         /* header bits before repair, and changed by it */
+    double checksums, checksums_right, flows_valid;
+    double tshark_known, tshark_errors, tshark_warnings, tshark_packets;
+    double floor[Q_COUNT], synthetic[Q_COUNT];
+    double held_out_flows, train_flows;
+} label_result;
+
+/* ---- measuring ---- */
+
+/* Gaps in quarter octaves of microseconds: 0 is below 1 us. */
+static size_t gap_bin(int64_t gap_ns) {
+    return gap_ns < 1000 ? 0 : 1 + (size_t)(4 * log2((double)gap_ns / 1000));
+}
+
+static void measure_set(const eval_set *s, int32_t label, bool zero_payload, measures *m) {
+    for (size_t i = 0; i < s->n; i++) {
+        const flow *f = &s->flows[i].f;
+        if (f->label != label)
+            continue;
+        m->flows++;
+        m->packets += (double)f->npackets;
+        for (size_t k = 0; k < f->npackets; k++) {
+            const packet *p = &f->packets[k];
+            m->histogram[Q_PROTOCOL][packet_proto(p)]++;
+            m->histogram[Q_SIZE][packet_total_len(p) / SIZE_BIN]++;
+            m->histogram[Q_DIRECTION][p->dir]++;
+            m->histogram[Q_TTL][p->header[8]]++;
+            if (k > 0)
+                m->histogram[Q_GAP][gap_bin(p->time_ns - p[-1].time_ns)]++;
+        }
+        check_flow(f, zero_payload, &m->checks, NULL);
+    }
+}
+
+static void take_checks(const check_counts *raw, const check_counts *real, const check_counts *clean, label_result *r) {
+    const check_rule sums[] = {CHECK_CHECKSUM_IP, CHECK_CHECKSUM_L4};
+    r->rows_raw = (double)raw->rows;
+    r->rows_raw_valid = (double)raw->rows_pass;
+    r->rows_real = (double)real->rows;
+    r->rows_real_valid = (double)real->rows_pass;
+    r->flows_valid = (double)clean->flows_pass;
+    for (unsigned i = 0; i < 2; i++) {
+        r->checksums += (double)clean->tested[sums[i]];
+        r->checksums_right += (double)(clean->tested[sums[i]] - clean->failed[sums[i]]);
+    }
+}
+
+static status ask_tshark(const eval_world *w, const char *label, label_result *r) {
+    expert_counts counts = {0};
+    if (!w->e->eval.tools || !w->synthetic_folder)
+        return ST_OK;
+    char *name = file_label_name(label), *capture = text_format("%s/%s.pcap", w->synthetic_folder, name);
+    free(name);
+    status st = file_exists(capture) ? summary_tshark(capture, &counts) : ST_OK;
+    free(capture);
+    r->tshark_known = counts.known;
+    r->tshark_errors = counts.errors;
+    r->tshark_warnings = counts.warnings;
+    r->tshark_packets = counts.packets;
+    return st;
+}
+
+static status judge_label(const eval_world *w, size_t l, label_result *r) {
+    int32_t label = (int32_t)l;
+    measures *m = NULL; /* training, held-out, synthetic, before repair */
+    eval_changes changed = {0};
+    TRY(NEW(4, &m));
+    measure_set(&w->train, label, false, &m[0]);
+    measure_set(&w->held_out, label, false, &m[1]);
+    measure_set(&w->synthetic, label, w->zero_payload, &m[2]);
+    measure_set(&w->raw, label, false, &m[3]);
+    for (size_t i = 0; i < w->raw.n; i++)
+        if (w->raw.flows[i].f.label == label)
+            eval_count_changes(&w->raw.flows[i].f, &w->synthetic.flows[i].f, &changed);
+    r->bits = (double)changed.bits;
+    r->bits_changed = (double)changed.bits_changed;
+    r->flows = m[2].flows;
+    r->packets = m[2].packets;
+    r->train_flows = m[0].flows;
+    r->held_out_flows = m[1].flows;
+    take_checks(&m[3].checks, &m[0].checks, &m[2].checks, r);
+    for (unsigned q = 0; q < Q_COUNT; q++) {
+        r->floor[q] = distance_histograms(m[0].histogram[q], m[1].histogram[q], BINS).jsd;
+        r->synthetic[q] = distance_histograms(m[2].histogram[q], m[1].histogram[q], BINS).jsd;
+    }
+    memory_free(&m);
+    return r->flows > 0 ? ask_tshark(w, w->label[l], r) : ST_OK;
+}
+
+/* ---- tables ---- */
+
+static void add_results(label_result *to, const label_result *r) {
+    double *sum = (double *)to;
+    const double *x = (const double *)r;
+    for (size_t i = 0; i < sizeof *to / sizeof *sum; i++)
+        sum[i] += x[i];
+}
+
+static void add_share(report_table *t, double factor, double part, double all, const char *why) {
+    if (all > 0)
+        report_number(t, factor * part / all);
+    else
+        report_nothing(t, why);
+}
+
+static void validity_row(report_table *t, const char *name, const label_result *r) {
+    report_row(t, name);
+    report_number(t, r->flows);
+    report_number(t, r->packets);
+    add_share(t, 100, r->rows_raw_valid, r->rows_raw, "no flows from before repair (raw.h5)");
+    add_share(t, 100, r->rows_real_valid, r->rows_real, "no training flows");
+    add_share(t, 100, r->bits_changed, r->bits, "no flows from before repair (raw.h5)");
+    add_share(t, 100, r->checksums_right, r->checksums, "no synthetic flows");
+    add_share(t, 100, r->flows_valid, r->flows, "no synthetic flows");
+    const char *why = "tshark said nothing: not wanted, not installed, or no capture of this label";
+    add_share(t, 1000, r->tshark_errors, r->tshark_known > 0 ? r->tshark_packets : 0, why);
+    add_share(t, 1000, r->tshark_warnings, r->tshark_known > 0 ? r->tshark_packets : 0, why);
+}
+
+static void add_validity(const eval_world *w, const label_result *results, const label_result *all, report *r) {
+    static const char *const columns[] = {"label",         "flows",           "packets",      "rows, %",
+                                          "real rows, %",  "bits changed, %", "checksums, %", "flows, %",
+                                          "errors / 1000", "warnings / 1000"};
+    report_table *t = report_table_new(
+        r, "summary-validity",
+        "Validity: rows valid before repair (and real training rows), bits changed by repair, right checksums and "
+        "valid flows after it; tshark expert items",
+        sizeof columns / sizeof *columns, columns, 1,
+        "tshark -n -r LABEL.pcap -T fields -e _ws.expert.severity -o ip.check_checksum:TRUE -o tcp.check_checksum:TRUE "
+        "-o udp.check_checksum:TRUE");
+    for (size_t l = 0; l < w->nlabels; l++)
+        if (results[l].flows > 0)
+            validity_row(t, w->label[l], &results[l]);
+    validity_row(t, "all", all);
+}
+
+/* For each quantity the synthetic flows' distance and the floor; the last row is the mean over the labels that have
+ * both. */
+static void add_distances(const eval_world *w, const label_result *results, report *r) {
+    const char *columns[1 + 2 * Q_COUNT] = {"label"};
+    char floors[Q_COUNT][24];
+    double sum[2 * Q_COUNT] = {0};
+    size_t n = 0;
+    for (unsigned q = 0; q < Q_COUNT; q++) {
+        snprintf(floors[q], sizeof floors[q], "%s floor", quantity_names[q]);
+        columns[1 + 2 * q] = quantity_names[q];
+        columns[2 + 2 * q] = floors[q];
+    }
+    report_table *t = report_table_new(
+        r, "summary-jsd",
+        "Jensen-Shannon divergence (base 2) to held-out flows: of synthetic flows, and of training flows (the floor)",
+        sizeof columns / sizeof *columns, columns, 3, NULL);
+    for (size_t l = 0; l < w->nlabels; l++) {
+        const label_result *x = &results[l];
+        if (x->flows == 0)
+            continue;
+        bool both = x->held_out_flows > 0 && x->train_flows > 0;
+        report_row(t, w->label[l]);
+        for (unsigned q = 0; q < 2 * Q_COUNT; q++) {
+            double value = q % 2 ? x->floor[q / 2] : x->synthetic[q / 2];
+            sum[q] += both ? value : 0;
+            if (x->held_out_flows > 0 && (q % 2 == 0 || x->train_flows > 0))
+                report_number(t, value);
+            else
+                report_nothing(t, x->held_out_flows > 0 ? "no training flows" : "no held-out flows");
+        }
+        n += both;
+    }
+    report_row(t, "mean");
+    for (unsigned q = 0; q < 2 * Q_COUNT; q++)
+        add_share(t, 1, sum[q], (double)n, "no label has synthetic, training and held-out flows");
+    for (unsigned q = 0; q < Q_COUNT && n > 0; q++) {
+        char *name = text_format("summary.jsd_%s", quantity_names[q]);
+        report_value(r, name, sum[2 * q] / (double)n);
+        free(name);
+    }
+}
+
+static void add_sets(const eval_world *w, report *r) {
+    static const char *const columns[] = {"flows of",         "flows",          "labelled", "labels",
+                                          "packets compared", "packets in all", "from"};
+    char *title = text_format("What was compared: the first %zu packets of every flow", w->window);
+    report_table *t = report_table_new(r, "summary-sets", title, sizeof columns / sizeof *columns, columns, 0, NULL);
+    const struct {
+        const eval_set *set;
+        const char *from;
+    } rows[] = {{&w->train, w->e->data.dataset},         {&w->held_out, w->e->data.dataset},
+                {&w->synthetic, w->e->eval.synthetic},   {&w->raw, "raw.h5 beside the synthetic dataset"},
+                {&w->random, "control: random headers"}, {&w->marginal, "control: every header field drawn by itself"}};
+    free(title);
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        const eval_set *s = rows[k].set;
+        double labelled = 0, labels = 0, compared = 0, packets = 0;
+        for (size_t i = 0; i < s->n; i++) {
+            labelled += s->flows[i].f.label >= 0;
+            compared += (double)s->flows[i].f.npackets;
+            packets += (double)s->flows[i].packets;
+        }
+        for (size_t l = 0; l < w->nlabels; l++)
+            for (size_t i = 0; i < s->n; i++)
+                if (s->flows[i].f.label == (int32_t)l) {
+                    labels++;
+                    break;
+                }
+        if (s->n == 0)
+            continue;
+        report_row(t, s->name);
+        report_number(t, (double)s->n);
+        report_number(t, labelled);
+        report_number(t, labels);
+        report_number(t, compared);
+        report_number(t, packets);
+        report_text(t, rows[k].from);
+    }
+}
+
+static void add_values(const label_result *all, report *r) {
+    const struct {
+        const char *name;
+        double part, of;
+    } values[] = {{"rows_valid_before_repair", all->rows_raw_valid, all->rows_raw},
+                  {"rows_valid_real", all->rows_real_valid, all->rows_real},
+                  {"bits_changed_by_repair", all->bits_changed, all->bits},
+                  {"checksums_right", all->checksums_right, all->checksums},
+                  {"flows_valid", all->flows_valid, all->flows},
+                  {"tshark_errors_per_1000", 1000 * all->tshark_errors, all->tshark_packets},
+                  {"tshark_warnings_per_1000", 1000 * all->tshark_warnings, all->tshark_packets}};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+        if (values[i].of > 0)
+            report_value(r, values[i].name, values[i].part / values[i].of);
+}
+
+status part_summary(const eval_world *w, report *r) {
+    label_result *results = NULL, all = {0};
+    status st = comm_agree(w->c, NEW(w->nlabels + 1, &results));
+    if (st)
+        return st;
+    for (size_t l = 0; l < w->nlabels && !st; l++)
+        if (world_mine(w, l))
+            st = judge_label(w, l, &results[l]);
+    st = comm_agree(w->c, st);
+    if (!st)
+        st = comm_sum_f64(w->c, (double *)results, w->nlabels * sizeof *results / sizeof(double));
+    if (!st && r) {
+        for (size_t l = 0; l < w->nlabels; l++)
+            if (results[l].flows > 0)
+                add_results(&all, &results[l]);
+        report_section(r, "summary", "Summary",
+                       "Synthetic flows beside real ones that training saw, and real ones of recordings that it never "
+                       "saw. A generator is as good as its distance to the held-out flows is close to the floor.");
+        add_sets(w, r);
+        add_validity(w, results, &all, r);
+        add_distances(w, results, r);
+        add_values(&all, r);
+    }
+    memory_free(&results);
+    return st;
+}

@@ -1,0 +1,181 @@
+/* Validity by our own rules (packet/check.h), and how much repair had to change. */
+#include "eval/eval_priv.h"
+#include "eval/validity_priv.h"
+
+#include <stdio.h>
+#include "packet/check.h"
+
+enum { SETS = 6 };
+enum { SET_TRAIN, SET_HELD_OUT, SET_RAW, SET_SYNTHETIC, SET_RANDOM, SET_MARGINAL };
+
+typedef struct rule_results {
+    check_counts checks[SETS];
+    eval_changes changed;
+} rule_results;
+
+static const eval_set *set_of(const eval_world *w, size_t k) {
+    const eval_set *sets[SETS] = {&w->train, &w->held_out, &w->raw, &w->synthetic, &w->random, &w->marginal};
+    return sets[k];
+}
+
+/* Checksums cover the payload, and that of captured packets is not kept. */
+static bool payload_known(const eval_world *w, size_t k) {
+    return k == SET_RANDOM || k == SET_MARGINAL || (k != SET_TRAIN && k != SET_HELD_OUT && w->zero_payload);
+}
+
+/* ---- measuring ---- */
+
+/* Two headers side by side, but for the checksum at `except`: it follows from the rest, and a changed bit would count
+ * twice. What only one of them has counts as changed. Returns the changed bits. */
+static uint64_t count_header(const uint8_t *a, unsigned na, const uint8_t *b, unsigned nb, unsigned except,
+                             uint64_t *bits) {
+    unsigned shorter = na < nb ? na : nb, longer = na < nb ? nb : na;
+    uint64_t changed = 0;
+    for (unsigned i = 0; i < longer; i++) {
+        if (i == except || i == except + 1)
+            continue;
+        *bits += 8;
+        changed += i < shorter ? (unsigned)__builtin_popcount((unsigned)(a[i] ^ b[i])) : 8;
+    }
+    return changed;
+}
+
+/* Packets of datasets are complete: their header lengths can be believed. */
+static void count_packet(const packet *before, const packet *after, eval_changes *c) {
+    static const packet nothing = {0};
+    const packet *b = after ? after : &nothing;
+    unsigned na = packet_ip_nheader(before), nb = packet_ip_nheader(b), proto = packet_proto(before);
+    unsigned checksum = proto == PROTO_TCP ? 16 : proto == PROTO_UDP ? 6 : 2;
+    uint64_t changed =
+        count_header(before->header, na, b->header, nb, 10, &c->bits) +
+        count_header(before->header + na, before->nheader - na, b->header + nb, b->nheader - nb, checksum, &c->bits);
+    c->packets++;
+    c->packets_changed += changed > 0;
+    c->packets_dropped += !after;
+    c->bits_changed += changed;
+}
+
+void eval_count_changes(const flow *before, const flow *after, eval_changes *c) {
+    size_t k = 0;
+    for (size_t i = 0; i < before->npackets; i++) {
+        const packet *p = &before->packets[i];
+        while (k < after->npackets && after->packets[k].frame < p->frame)
+            k++;
+        if (packet_has_shape(p))
+            count_packet(p, k < after->npackets && after->packets[k].frame == p->frame ? &after->packets[k] : NULL, c);
+    }
+}
+
+static status measure(const eval_world *w, rule_results *x) {
+    for (size_t k = 0; k < SETS; k++) {
+        const eval_set *s = set_of(w, k);
+        for (size_t i = 0; i < s->n; i++)
+            if (world_mine(w, i))
+                check_flow(&s->flows[i].f, payload_known(w, k), &x->checks[k], NULL);
+    }
+    for (size_t i = 0; i < w->raw.n && i < w->synthetic.n; i++)
+        if (world_mine(w, i))
+            eval_count_changes(&w->raw.flows[i].f, &w->synthetic.flows[i].f, &x->changed);
+    return comm_sum_u64(w->c, (uint64_t *)x, sizeof *x / sizeof(uint64_t));
+}
+
+/* ---- reporting ---- */
+
+static double share(uint64_t part, uint64_t all) {
+    return all ? (double)part / (double)all : 0;
+}
+
+static const char *why_empty(const eval_world *w, size_t k) {
+    return set_of(w, k)->n > 0 ? "no row that the rule applies to"
+           : k == SET_RAW      ? "no flows from before repair (raw.h5)"
+           : k == SET_MARGINAL ? "no class with training flows"
+                               : "no such flows";
+}
+
+static void rule_row(const eval_world *w, const rule_results *x, check_rule rule, report_table *t) {
+    report_row(t, check_names[rule]);
+    for (size_t k = 0; k < SETS; k++) {
+        const check_counts *c = &x->checks[k];
+        if (rule == CHECK_CHECKSUM_L4 && !payload_known(w, k) && set_of(w, k)->n > 0)
+            report_nothing(t, "the payload is not known, so its checksum is not either");
+        else if (c->tested[rule] == 0)
+            report_nothing(t, why_empty(w, k));
+        else
+            report_number(t, 100 * share(c->failed[rule], c->tested[rule]));
+    }
+}
+
+static void passing_row(const eval_world *w, const rule_results *x, bool rows, report_table *t) {
+    report_row(t, rows ? "rows passing all" : "flows passing all");
+    for (size_t k = 0; k < SETS; k++) {
+        const check_counts *c = &x->checks[k];
+        uint64_t all = rows ? c->rows : c->flows;
+        if (all == 0)
+            report_nothing(t, why_empty(w, k));
+        else
+            report_number(t, 100 * share(rows ? c->rows_pass : c->flows_pass, all));
+    }
+}
+
+static void report_rules(const eval_world *w, const rule_results *x, report *r) {
+    static const char *const columns[] = {"rule",      "train",  "held out", "before repair",
+                                          "synthetic", "random", "marginal"};
+    report_table *t =
+        report_table_new(r, "validity-rules", "Rows that fail a rule, percent of the rows it applies to", SETS + 1,
+                         columns, 2, "src/packet/check.h says what each rule is; ndeval CONFIG");
+    for (int rule = 0; rule < CHECK_COUNT; rule++)
+        rule_row(w, x, (check_rule)rule, t);
+    t = report_table_new(r, "validity-passing",
+                         "Rows and flows that pass all rules, percent (checksums and time are not among them)",
+                         SETS + 1, columns, 2, NULL);
+    passing_row(w, x, true, t);
+    passing_row(w, x, false, t);
+}
+
+static void report_changes(const eval_changes *c, report *r) {
+    static const char *const columns[] = {"repair changed", "of all", "percent"};
+    const struct {
+        const char *name;
+        uint64_t part, all;
+    } rows[] = {{"header bits (without checksums)", c->bits_changed, c->bits},
+                {"packets", c->packets_changed, c->packets},
+                {"packets, by leaving them out", c->packets_dropped, c->packets}};
+    report_table *t = report_table_new(r, "validity-repair", "What repair changed", 3, columns, 3, NULL);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        report_row(t, rows[i].name);
+        if (c->packets == 0) {
+            report_nothing(t, "no flows from before repair (raw.h5)");
+            report_nothing(t, "no flows from before repair (raw.h5)");
+            continue;
+        }
+        report_number(t, (double)rows[i].all);
+        report_number(t, 100 * share(rows[i].part, rows[i].all));
+    }
+}
+
+static void report_values(const rule_results *x, report *r) {
+    const struct {
+        const char *name;
+        size_t set;
+    } passing[] = {{"validity.before", SET_RAW}, {"validity.after", SET_SYNTHETIC}, {"validity.real", SET_HELD_OUT}};
+    for (size_t i = 0; i < sizeof passing / sizeof *passing; i++) {
+        const check_counts *c = &x->checks[passing[i].set];
+        if (c->rows > 0)
+            report_value(r, passing[i].name, share(c->rows_pass, c->rows));
+    }
+    const check_counts *c = &x->checks[SET_SYNTHETIC];
+    uint64_t tested = c->tested[CHECK_CHECKSUM_IP] + c->tested[CHECK_CHECKSUM_L4];
+    uint64_t failed = c->failed[CHECK_CHECKSUM_IP] + c->failed[CHECK_CHECKSUM_L4];
+    if (tested > 0)
+        report_value(r, "validity.checksums", share(tested - failed, tested));
+}
+
+status validity_rules(const eval_world *w, report *r) {
+    rule_results x = {0};
+    TRY(measure(w, &x));
+    report_rules(w, &x, r);
+    report_changes(&x.changed, r);
+    if (r)
+        report_values(&x, r);
+    return ST_OK;
+}
