@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# The architecture as a test: a folder of src/ includes only what stands below it (docs/architecture.md has the table).
+set -euo pipefail
+cd "${ND_SOURCE:?}/src"
+
+declare -A may=(
+    [base]=""
+    [packet]="base"
+    [dist]="base"
+    [io]="base packet dist"
+    [nn]="base"
+    [model]="base packet nn io/safetensors.h"
+    [train]="base packet dist io nn model"
+    [gen]="base packet dist io nn model"
+    [eval]="base packet dist io"
+)
+bad=0 seen=0
+while IFS=: read -r file line; do
+    folder=${file%%/*}
+    header=$(sed -n 's/.*#include "\([^"]*\)".*/\1/p' <<<"$line")
+    target=${header%%/*}
+    seen=$((seen + 1))
+    if [ "$target" = "$header" ]; then
+        echo "$file: \"$header\" has no folder in its name"
+        bad=1
+    elif [[ $header == *_priv.h && $target != "$folder" ]]; then
+        echo "$file: $header is private to src/$target"
+        bad=1
+    elif [ "$target" != "$folder" ] && ! [[ " ${may[$folder]-} " == *" $target "* || " ${may[$folder]-} " == *" $header "* ]]; then
+        echo "$file: src/$folder must not use $header"
+        bad=1
+    fi
+done < <(grep -rHE --include='*.[ch]' --include='*.cu' '^ *#include "' . | sed 's|^\./||')
+for folder in *; do
+    [ -n "${may[$folder]+x}" ] || [ -z "$(find "$folder" -name '*.[ch]')" ] || { echo "src/$folder is not in the table"; bad=1; }
+done
+[ "$seen" -gt 50 ] || { echo "only $seen includes were found: the check is broken"; bad=1; }
+exit $bad
