@@ -123,18 +123,19 @@ static int started_order(const void *a, const void *b) {
     return x->number < y->number ? -1 : x->number > y->number;
 }
 
-/* Write every packet of the dataset, in time order, to the capture of all and to its label's. */
-static status play(const experiment *e, dataset *d, const started *order, capture_writer *all,
+/* Write every packet of the dataset, in time order, to the capture of all and to its label's. readers: the dataset,
+ * opened once for each label, since the flows of one label come in rising order and a reader is quick for that. */
+static status play(const experiment *e, const plan *p, dataset **readers, const started *order, capture_writer *all,
                    capture_writer **by_label) {
     bool truncate = e->gen.payload == PAYLOAD_TRUNCATE;
-    uint64_t nflows = dataset_nflows(d), opened = 0;
+    uint64_t nflows = p->nflows, opened = 0;
     heap h = {0};
     status st = ST_OK;
     while (!st && (opened < nflows || h.n)) {
         if (opened < nflows && (h.n == 0 || order[opened].time_ns <= h.item[0].time_ns)) {
             active a = {.time_ns = order[opened].time_ns, .number = order[opened].number};
             flow_init(&a.f);
-            st = dataset_read(d, (size_t)a.number, 0, &a.f);
+            st = dataset_read(readers[plan_flow(p, a.number) - p->labels], (size_t)a.number, 0, &a.f);
             if (!st)
                 st = heap_push(&h, &a);
             if (st)
@@ -143,10 +144,10 @@ static status play(const experiment *e, dataset *d, const started *order, captur
             continue;
         }
         active *a = &h.item[0];
-        const packet *p = &a->f.packets[a->next];
-        st = capture_write(all, p, truncate);
+        const packet *next = &a->f.packets[a->next];
+        st = capture_write(all, next, truncate);
         if (!st)
-            st = capture_write(by_label[a->f.label], p, truncate);
+            st = capture_write(by_label[a->f.label], next, truncate);
         if (++a->next < a->f.npackets) {
             a->time_ns = a->f.packets[a->next].time_ns;
         } else {
@@ -182,22 +183,32 @@ static status outputs_remove(const dataset_tables *tables, const char *folder) {
     return ST_OK;
 }
 
-static status captures_write(const experiment *e, const plan *p, const dataset_tables *tables, dataset *d,
+static status captures_write(const experiment *e, const plan *p, const dataset_tables *tables, const char *clean,
                              const started *order, const char *folder) {
     int link_type = e->gen.link == LINK_RAW ? 101 : 1;
     capture_writer *all = NULL, **by_label = NULL;
-    TRY(NEW(tables->nlabels, &by_label));
+    dataset **readers = NULL;
     char *path = text_format("%s/all.pcap", folder);
-    status st = capture_create(&all, path, link_type, 262144);
+    status st = NEW(tables->nlabels, &by_label);
+    if (!st)
+        st = NEW(p->nlabels, &readers);
+    if (!st)
+        st = capture_create(&all, path, link_type, 262144);
     free(path);
     for (size_t i = 0; i < p->nlabels && !st; i++) {
+        st = dataset_open(&readers[i], clean);
+        if (st)
+            break;
         path = label_capture(folder, tables->label[p->labels[i].label]);
         st = capture_create(&by_label[p->labels[i].label], path, link_type, 262144);
         free(path);
     }
     if (!st)
-        st = play(e, d, order, all, by_label);
-    for (size_t i = 0; i < tables->nlabels; i++) {
+        st = play(e, p, readers, order, all, by_label);
+    for (size_t i = 0; i < p->nlabels && readers; i++)
+        dataset_close(&readers[i]);
+    memory_free(&readers);
+    for (size_t i = 0; i < tables->nlabels && by_label; i++) {
         if (!st && by_label[i])
             st = capture_commit(&by_label[i]);
         capture_abandon(&by_label[i]);
@@ -271,7 +282,7 @@ status merge_run(const experiment *e, const plan *p, const dataset_tables *table
         order[i] = (started){.time_ns = starts[i], .number = i};
     qsort(order, p->nflows, sizeof *order, started_order);
     TRY_TO(done, dataset_open(&d, clean));
-    TRY_TO(done, captures_write(e, p, tables, d, order, folder));
+    TRY_TO(done, captures_write(e, p, tables, clean, order, folder));
     st = flows_csv(d, tables, starts, folder);
 done:
     dataset_close(&d);

@@ -218,6 +218,8 @@ void plan_initial(const plan *p, uint64_t number, flow_plan *initial) {
     }
     initial->icmp_id = (uint16_t)(1 + rng_below(&r, 65535));
     initial->icmp_seq = 1;
-    double span = (double)p->nflows / p->rate;
-    initial->start_ns = (int64_t)(p->start * 1e9) + (int64_t)(rng_uniform(&r) * span * 1e9);
+    /* Each in its own slot of the label's time: starts rise with the flow's number, which the merge relies on for
+     * speed. */
+    double span = (double)p->nflows / p->rate, slot = ((double)nth + rng_uniform(&r)) / (double)l->n;
+    initial->start_ns = (int64_t)(p->start * 1e9) + (int64_t)(slot * span * 1e9);
 }
