@@ -4,7 +4,10 @@
 
 #include <stdbool.h>
 
+/* Before any thread is started: threads inherit the blocked signals. A program that is spawned must reset its mask. */
 void stop_install(void);
+
+/* Whether one of them has come. One system call; the answer stays true. */
 bool stop_requested(void);
 
 #endif

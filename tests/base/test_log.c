@@ -134,7 +134,7 @@ static void time_goes_on(void **state) {
     assert_true(elapsed >= 0.02 && elapsed < 20);
 }
 
-/* The flag stays set, so each signal is tried in a process of its own. */
+/* The answer stays true, so each signal is tried in a process of its own. */
 static void each_signal_asks_to_stop(void **state) {
     static const int numbers[] = {SIGTERM, SIGUSR1};
     for (size_t i = 0; i < 2; i++) {

@@ -7,9 +7,13 @@
 #include <cmocka.h>
 #include <omp.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/memory.h"
 #include "base/rng.h"
+#include "base/stop.h"
 #include "nn/mini.h"
 #include "nn/nn_priv.h"
 
@@ -197,6 +201,51 @@ static void test_two_threads_large(void **state) {
     memory_free(&dy);
 }
 
+/* ---- Signals ---- */
+
+static void *ask_to_stop(void *arg) {
+    const atomic_bool *done = arg;
+    while (!atomic_load(done)) {
+        kill(getpid(), SIGUSR1);
+        usleep(50);
+    }
+    return NULL;
+}
+
+/* A request to stop, however often it comes, leaves the product that is running alone. With a signal handler this test
+ * dies of a broken heap within a second: see base/stop.c. */
+static void test_signals(void **state) {
+    enum { ROWS = 64, K = 32, M = 387 };
+    const backend *b = backend_cpu();
+    const linear_shape shape = {.rows = ROWS, .k = K, .m = M, .threads = 1};
+    float *dy, *w, *dx[2];
+    assert_int_equal(NEW(ROWS * M, &dy), ST_OK);
+    assert_int_equal(NEW(M * K, &w), ST_OK);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(NEW(ROWS * K, &dx[i]), ST_OK);
+    rng r = rng_make(2, 1, RNG_TEST);
+    rng_normal(&r, dy, ROWS * M);
+    rng_normal(&r, w, M * K);
+    assert_int_equal(b->linear_dx(shape, dy, w, false, dx[0]), ST_OK);
+
+    assert_false(stop_requested());
+    atomic_bool done = false;
+    pthread_t sender;
+    assert_int_equal(pthread_create(&sender, NULL, ask_to_stop, &done), 0);
+    for (int i = 0; i < 50000; i++) {
+        assert_int_equal(b->linear_dx(shape, dy, w, false, dx[1]), ST_OK);
+        if (i % 100 == 0)
+            assert_memory_equal(dx[0], dx[1], ROWS * K * sizeof(float));
+    }
+    assert_true(stop_requested());
+    atomic_store(&done, true);
+    pthread_join(sender, NULL);
+    for (int i = 0; i < 2; i++)
+        memory_free(&dx[i]);
+    memory_free(&w);
+    memory_free(&dy);
+}
+
 /* ---- Packed copies follow the parameter ---- */
 
 static float product_of(nn *s, param *w) {
@@ -226,9 +275,11 @@ static void test_packed_weights(void **state) {
 }
 
 int main(void) {
+    stop_install(); /* before the first thread */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_thread),     cmocka_unit_test(test_shared_parameters),
         cmocka_unit_test(test_two_threads),    cmocka_unit_test(test_two_threads_large),
+        cmocka_unit_test(test_signals),
         cmocka_unit_test(test_packed_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
