@@ -125,8 +125,8 @@ static status scan_ports(const eval_set *set, value_list lists[LEAK_COUNT]) {
 static status scan_set(const eval_set *set, value_list lists[LEAK_COUNT]) {
     for (size_t i = 0; i < set->n; i++) {
         const flow *f = &set->flows[i].f;
-        TRY(add_address(lists, f->key.addr[0]));
-        TRY(add_address(lists, f->key.addr[1]));
+        TRY(add_address(lists, (uint32_t)f->key.addr[0]));
+        TRY(add_address(lists, (uint32_t)f->key.addr[1]));
         for (size_t k = 0; k < f->npackets; k++)
             TRY(scan_packet(&f->packets[k], lists));
     }

@@ -53,8 +53,8 @@ static void key_bytes(const flow_key *k, uint8_t *to) {
     bool swap = k->addr[0] > k->addr[1] || (k->addr[0] == k->addr[1] && k->port[0] > k->port[1]);
     const flow_key *use = swap ? &other : k;
     to[0] = use->proto;
-    put32(to + 1, use->addr[0]);
-    put32(to + 5, use->addr[1]);
+    put32(to + 1, (uint32_t)use->addr[0]);
+    put32(to + 5, (uint32_t)use->addr[1]);
     put16(to + 9, use->port[0]);
     put16(to + 11, use->port[1]);
 }

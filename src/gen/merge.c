@@ -4,7 +4,6 @@
  * Streaming: of the parts only flow heads are in memory, of the captures only the flows that are active at one time. */
 #include "gen/gen_priv.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -245,12 +244,10 @@ static status flows_csv(const dataset *d, const dataset_tables *tables, const in
     fprintf(w.stream, "file,flow,proto,src,sport,dst,dport,label,macro,run,start,packets\n");
     for (size_t i = 0; i < dataset_nflows(d); i++) {
         flow f;
-        char text[2][INET_ADDRSTRLEN];
+        char text[2][IP_ADDRESS_TEXT];
         dataset_flow_info(d, i, &f);
-        for (unsigned side = 0; side < 2; side++) {
-            struct in_addr in = {.s_addr = htonl(f.key.addr[side])};
-            inet_ntop(AF_INET, &in, text[side], sizeof text[side]);
-        }
+        for (unsigned side = 0; side < 2; side++)
+            ip_address_format(f.key.addr[side], f.key.ipv6, text[side]);
         const char *proto = f.key.proto == PROTO_TCP ? "tcp" : f.key.proto == PROTO_UDP ? "udp" : "icmp";
         fprintf(w.stream, "all.pcap,%zu,%s,%s,%u,%s,%u,", i, proto, text[0], f.key.port[0], text[1], f.key.port[1]);
         put_field(w.stream, tables->label[f.label]);

@@ -242,7 +242,8 @@ void dataset_flow_info(const dataset *d, size_t i, flow *f) {
     ASSERT(i < dataset_nflows(d));
     flow_init(f);
     f->key.proto = d->proto[i];
-    memcpy(f->key.addr, d->addr + 2 * i, sizeof f->key.addr);
+    f->key.addr[0] = d->addr[2 * i];
+    f->key.addr[1] = d->addr[2 * i + 1];
     memcpy(f->key.port, d->port + 2 * i, sizeof f->key.port);
     f->label = d->label[i];
     f->run = d->run[i];

@@ -138,7 +138,8 @@ status dataset_append_row(dataset *d, const flow *f, uint64_t npackets) {
     ((uint32_t *)c[COLUMN_FILE].block)[k] = f->file;
     ((int32_t *)c[COLUMN_RUN].block)[k] = f->run;
     c[COLUMN_PROTO].block[k] = f->key.proto;
-    memcpy(c[COLUMN_ADDR].block + k * 8, f->key.addr, 8);
+    for (size_t side = 0; side < 2; side++)
+        ((uint32_t *)c[COLUMN_ADDR].block)[k * 2 + side] = (uint32_t)f->key.addr[side];
     memcpy(c[COLUMN_PORT].block + k * 4, f->key.port, 4);
     for (int id = COLUMN_FIRST_FLOW; id < COLUMN_COUNT; id++)
         c[id].nblock = k + 1;

@@ -87,7 +87,7 @@ static bool is_ipv6(const char *text) {
     return inet_pton(AF_INET6, text, &unused) == 1;
 }
 
-static status parse_address(const csv *c, const char *text, const char *what, uint32_t *address) {
+static status parse_address(const csv *c, const char *text, const char *what, ip_address *address) {
     struct in_addr in;
     if (inet_pton(AF_INET, text, &in) != 1)
         return FAIL(ST_FORMAT, "%s:%zu: %s '%s' is no IP address", c->path, c->record_line, what, text);

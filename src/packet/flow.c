@@ -4,15 +4,17 @@
  * newest flow with that key. A flow that has ended stays in the array of flows and only loses its slot. The hash is
  * seeded per table, so that nobody can prepare a capture that fills one chain; no result depends on the seed, because
  * flows are numbered by their first packets. */
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include "base/memory.h"
 #include "packet/flow.h"
 
-/* Direction-free form: the smaller (address, port) first; the two words are equal exactly where the flows are. */
+/* Direction-free form: the smaller (address, port) first; equal exactly where the flows are. */
 typedef struct pair_key {
-    uint64_t low, high;
+    ip_address low, high;
+    uint64_t rest; /* their ports (an echo identifier belongs to both), protocol, IP version */
 } pair_key;
 
 /* What the end-of-flow rules need to know about the past of a flow. */
@@ -61,29 +63,57 @@ status flow_add(flow *f, const packet *p) {
     return ST_OK;
 }
 
+ip_address ip_address_get(const uint8_t *bytes, unsigned nbytes) {
+    ip_address a = 0;
+    for (unsigned i = 0; i < nbytes; i += 4)
+        a = a << 32 | get32(bytes + i);
+    return a;
+}
+
+void ip_address_put(ip_address a, uint8_t *bytes, unsigned nbytes) {
+    for (unsigned i = nbytes; i > 0; i -= 4, a >>= 32)
+        put32(bytes + i - 4, (uint32_t)a);
+}
+
+void ip_address_format(ip_address a, bool ipv6, char text[IP_ADDRESS_TEXT]) {
+    uint8_t bytes[16];
+    ip_address_put(a, bytes, ipv6 ? 16 : 4);
+    inet_ntop(ipv6 ? AF_INET6 : AF_INET, bytes, text, IP_ADDRESS_TEXT);
+}
+
+static bool is_echo(unsigned proto, unsigned type) {
+    return proto == PROTO_ICMP ? type == 8 || type == 0 : type == 128 || type == 129;
+}
+
+static bool has_ports(unsigned proto) {
+    return proto != PROTO_ICMP && proto != PROTO_ICMPV6;
+}
+
 flow_key flow_key_of(const packet *p) {
     const uint8_t *l4 = packet_l4(p);
-    flow_key k = {.proto = (uint8_t)packet_proto(p), .addr = {get32(p->header + 12), get32(p->header + 16)}};
-    if (k.proto == PROTO_ICMP) {
-        bool echo = l4[0] == 8 || l4[0] == 0;
-        k.port[0] = echo ? get16(l4 + 4) : 0;
-    } else {
+    unsigned n = packet_naddress(p);
+    flow_key k = {.proto = (uint8_t)packet_proto(p), .ipv6 = packet_is_ipv6(p)};
+    for (unsigned side = 0; side < 2; side++)
+        k.addr[side] = ip_address_get(p->header + packet_address_at(p, side), n);
+    if (has_ports(k.proto)) {
         k.port[0] = get16(l4);
         k.port[1] = get16(l4 + 2);
+    } else if (is_echo(k.proto, l4[0])) {
+        k.port[0] = get16(l4 + 4);
     }
     return k;
 }
 
 bool flow_key_equal(const flow_key *a, const flow_key *b) {
-    return a->proto == b->proto && a->addr[0] == b->addr[0] && a->addr[1] == b->addr[1] && a->port[0] == b->port[0] &&
-           a->port[1] == b->port[1];
+    return a->proto == b->proto && a->ipv6 == b->ipv6 && a->addr[0] == b->addr[0] && a->addr[1] == b->addr[1] &&
+           a->port[0] == b->port[0] && a->port[1] == b->port[1];
 }
 
 flow_key flow_key_reverse(const flow_key *k) {
     flow_key r = *k;
     r.addr[0] = k->addr[1];
     r.addr[1] = k->addr[0];
-    if (k->proto != PROTO_ICMP) { /* an echo identifier belongs to both sides */
+    if (has_ports(k->proto)) { /* an echo identifier belongs to both sides */
         r.port[0] = k->port[1];
         r.port[1] = k->port[0];
     }
@@ -91,14 +121,16 @@ flow_key flow_key_reverse(const flow_key *k) {
 }
 
 static pair_key pair_of(const flow_key *k) {
-    uint64_t a = (uint64_t)k->addr[0] << 16, b = (uint64_t)k->addr[1] << 16, shared = 0;
-    if (k->proto == PROTO_ICMP) {
-        shared = k->port[0];
-    } else {
-        a |= k->port[0];
-        b |= k->port[1];
-    }
-    return (pair_key){.low = (a < b ? a : b) | shared << 48, .high = (a < b ? b : a) | (uint64_t)k->proto << 48};
+    bool ports = has_ports(k->proto);
+    bool turn = k->addr[0] > k->addr[1] || (k->addr[0] == k->addr[1] && ports && k->port[0] > k->port[1]);
+    uint64_t first = k->port[ports && turn], second = ports ? k->port[!turn] : 0;
+    return (pair_key){.low = k->addr[turn],
+                      .high = k->addr[!turn],
+                      .rest = first << 48 | second << 32 | (uint64_t)k->ipv6 << 8 | k->proto};
+}
+
+static bool pair_equal(const pair_key *a, const pair_key *b) {
+    return a->low == b->low && a->high == b->high && a->rest == b->rest;
 }
 
 /* 64 x 64 -> 128 bit multiplication with both halves folded: every input bit reaches every output bit. */
@@ -110,9 +142,12 @@ static uint64_t fold_multiply(uint64_t a, uint64_t b) {
 
 static uint64_t mix_pair(pair_key k, uint64_t seed) {
     /* Odd constants with half of their bits set; the first multiplication depends on the seed in both factors. */
-    uint64_t h =
-        fold_multiply(k.low ^ seed ^ 0x9e3779b97f4a7c15u, k.high ^ (seed << 32 | seed >> 32) ^ 0xd1b54a32d192ed03u);
-    h = fold_multiply(h ^ k.low ^ 0x8ebc6af09c88c6e3u, k.high ^ seed ^ 0x589965cc75374cc3u);
+    uint64_t turned = seed << 32 | seed >> 32;
+    uint64_t h = fold_multiply((uint64_t)k.low ^ seed ^ 0x9e3779b97f4a7c15u, k.rest ^ turned ^ 0xd1b54a32d192ed03u);
+    h = fold_multiply(h ^ (uint64_t)k.high ^ 0x8ebc6af09c88c6e3u, k.rest ^ seed ^ 0x589965cc75374cc3u);
+    uint64_t upper = (uint64_t)(k.low >> 64), other = (uint64_t)(k.high >> 64);
+    if (upper | other)
+        h = fold_multiply(fold_multiply(h ^ upper ^ 0x1d8e4e27c47d124fu, seed ^ 0xeb44accab455d165u) ^ other, h | 1);
     return fold_multiply(h ^ 0xa0761d6478bd642fu, 0xe7037ed1a0b428dbu);
 }
 
@@ -186,7 +221,7 @@ static slot *find_slot(flow_table *t, pair_key key, uint32_t hash) {
             return s;
         if (s->hash == hash) {
             pair_key other = pair_of(&t->flows[s->number - 1].key);
-            if (other.low == key.low && other.high == key.high)
+            if (pair_equal(&other, &key))
                 return s;
         }
     }

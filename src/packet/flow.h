@@ -4,11 +4,22 @@
 
 #include "packet/packet.h"
 
-/* Side 0 is the sender of the flow's first packet. ICMP has no ports: port[0] is the echo identifier and port[1] 0 for
- * echo request and reply (so that two pings are two flows), both 0 for other types. */
+/* An address as a number: IPv4's 32 bits or IPv6's 128. */
+__extension__ typedef unsigned __int128 ip_address;
+
+/* The address that stands in a header, nbytes = 4 or 16, and back. */
+ip_address ip_address_get(const uint8_t *bytes, unsigned nbytes);
+void ip_address_put(ip_address a, uint8_t *bytes, unsigned nbytes);
+/* "192.0.2.1" or "2001:db8::1" (RFC 5952). */
+enum { IP_ADDRESS_TEXT = 46 };
+void ip_address_format(ip_address a, bool ipv6, char text[IP_ADDRESS_TEXT]);
+
+/* Side 0 is the sender of the flow's first packet. ICMP and ICMPv6 have no ports: port[0] is the echo identifier and
+ * port[1] 0 for echo request and reply (so that two pings are two flows), both 0 for other types. */
 typedef struct flow_key {
     uint8_t proto;
-    uint32_t addr[2]; /* IPv4, host order */
+    bool ipv6;
+    ip_address addr[2];
     uint16_t port[2];
 } flow_key;
 

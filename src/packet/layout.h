@@ -15,13 +15,15 @@ typedef struct layout_field {
 
 /* What the rows do not say: initial values of counters and the addresses, drawn or configured by the caller. */
 typedef struct flow_plan {
-    uint32_t addr[2];  /* IPv4 of side 0 (first sender) and side 1, host order */
-    uint32_t isn[2];   /* initial sequence numbers */
-    uint16_t ip_id[2]; /* first IP-ID of each direction, non-zero */
-    uint32_t tsval[2]; /* first TCP timestamp value of each direction */
-    uint16_t icmp_id;  /* echo identifier */
-    uint16_t icmp_seq; /* first echo sequence number */
-    int64_t start_ns;  /* time of the first packet */
+    uint32_t addr[2];       /* IPv4 of side 0 (first sender) and side 1 */
+    ip_address addr6[2];    /* the same for a flow of IPv6 */
+    uint32_t flow_label[2]; /* IPv6, of each direction, 20 bits */
+    uint32_t isn[2];        /* initial sequence numbers */
+    uint16_t ip_id[2];      /* first IP-ID of each direction, non-zero */
+    uint32_t tsval[2];      /* first TCP timestamp value of each direction */
+    uint16_t icmp_id;       /* echo identifier */
+    uint16_t icmp_seq;      /* first echo sequence number */
+    int64_t start_ns;       /* time of the first packet */
 } flow_plan;
 
 typedef struct layout {

@@ -13,6 +13,16 @@ enum { TYPE_VLAN = 0x8100, TYPE_PROVIDER_VLAN = 0x88a8, TYPE_OLD_QINQ = 0x9100 }
 enum { TYPE_FIRST = 0x0600 }; /* below this the field is an 802.3 length, and LLC follows */
 enum { PPP_IPV4 = 0x0021, PPP_IPV6 = 0x0057 };
 
+/* IPv6 extension headers (RFC 8200, 4302, 6275). */
+enum {
+    EXTENSION_HOP_BY_HOP = 0,
+    EXTENSION_ROUTING = 43,
+    EXTENSION_FRAGMENT = 44,
+    EXTENSION_AUTHENTICATION = 51,
+    EXTENSION_DESTINATION = 60,
+    EXTENSION_MOBILITY = 135
+};
+
 /* LINKTYPE_ values of capture files. */
 enum {
     LINK_NULL = 0,
@@ -155,6 +165,38 @@ static packet_skip skip_link_header(int link_type, const uint8_t *frame, size_t 
         return skip_ppp(frame, caplen, at);
     default:
         return SKIP_LINK;
+    }
+}
+
+unsigned packet_walk_ipv6(const uint8_t *ip, size_t nbytes, unsigned *proto) {
+    unsigned at = 40;
+    *proto = ip[6];
+    for (;;) {
+        size_t n;
+        switch (*proto) {
+        case EXTENSION_HOP_BY_HOP:
+        case EXTENSION_ROUTING:
+        case EXTENSION_DESTINATION:
+        case EXTENSION_MOBILITY:
+            if (at + 8 > nbytes)
+                return at;
+            n = 8u + ip[at + 1] * 8u;
+            break;
+        case EXTENSION_AUTHENTICATION:
+            if (at + 8 > nbytes)
+                return at;
+            n = 8u + ip[at + 1] * 4u;
+            break;
+        case EXTENSION_FRAGMENT:
+            n = 8;
+            break;
+        default:
+            return at;
+        }
+        if (at + n > nbytes)
+            return at;
+        *proto = ip[at];
+        at += (unsigned)n;
     }
 }
 

@@ -10,8 +10,8 @@
 #include <stdint.h>
 #include "base/status.h"
 
-enum { PACKET_HEADER_MAX = 120 }; /* IPv4 60 + TCP 60 */
-enum { PROTO_ICMP = 1, PROTO_TCP = 6, PROTO_UDP = 17 };
+enum { PACKET_HEADER_MAX = 192 }; /* IPv4 60 + TCP 60; IPv6 40 + TCP 60 leave 92 for extension headers */
+enum { PROTO_ICMP = 1, PROTO_TCP = 6, PROTO_UDP = 17, PROTO_ICMPV6 = 58 };
 enum { TCP_FIN = 1, TCP_SYN = 2, TCP_RST = 4, TCP_PSH = 8, TCP_ACK = 16, TCP_URG = 32, TCP_ECE = 64, TCP_CWR = 128 };
 
 typedef struct packet {
@@ -53,18 +53,40 @@ bool packet_is_complete(const packet *p);
  * before repair, must be so that the views below stay inside the header. */
 bool packet_has_shape(const packet *p);
 
+/* Walk IPv6 and its extension headers (RFC 8200 4), never beyond nbytes: offset of the upper layer's header, and its
+ * protocol in *proto. An extension header that is cut ends the walk: *proto is then its own number. */
+unsigned packet_walk_ipv6(const uint8_t *ip, size_t nbytes, unsigned *proto);
+
 /* Views of a complete packet (packet_decode and the layouts make no others). */
-static inline unsigned packet_ip_nheader(const packet *p) {
-    return (p->header[0] & 15u) * 4u;
+static inline bool packet_is_ipv6(const packet *p) {
+    return p->header[0] >> 4 == 6;
 }
+/* IP header, with IPv4's options or IPv6's extension headers. */
+static inline unsigned packet_ip_nheader(const packet *p) {
+    unsigned proto;
+    return packet_is_ipv6(p) ? packet_walk_ipv6(p->header, p->nheader, &proto) : (p->header[0] & 15u) * 4u;
+}
+/* The upper layer's. */
 static inline unsigned packet_proto(const packet *p) {
-    return p->header[9];
+    unsigned proto = p->header[9];
+    if (packet_is_ipv6(p))
+        packet_walk_ipv6(p->header, p->nheader, &proto);
+    return proto;
 }
 static inline const uint8_t *packet_l4(const packet *p) {
     return p->header + packet_ip_nheader(p);
 }
+/* Bytes of the IP packet, its own header included. */
 static inline unsigned packet_total_len(const packet *p) {
-    return (unsigned)p->header[2] << 8 | p->header[3];
+    return packet_is_ipv6(p) ? 40u + ((unsigned)p->header[4] << 8 | p->header[5])
+                             : (unsigned)p->header[2] << 8 | p->header[3];
+}
+/* 4 or 16, and where the source (side 0) or destination (side 1) address stands. */
+static inline unsigned packet_naddress(const packet *p) {
+    return packet_is_ipv6(p) ? 16 : 4;
+}
+static inline unsigned packet_address_at(const packet *p, unsigned side) {
+    return packet_is_ipv6(p) ? 8 + 16 * side : 12 + 4 * side;
 }
 /* Bytes of transport payload by the IP total length; 0 where that is shorter than the headers. */
 static inline unsigned packet_payload(const packet *p) {

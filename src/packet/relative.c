@@ -174,8 +174,10 @@ void relative_plan_of(const flow *f, flow_plan *plan) {
     bool number[2] = {false, false}, id[2] = {false, false}, stamp[2] = {false, false}, echo = false;
     if (f->npackets > 0)
         plan->start_ns = f->packets[0].time_ns;
-    plan->addr[0] = f->key.addr[0];
-    plan->addr[1] = f->key.addr[1];
+    for (unsigned side = 0; side < 2; side++) {
+        plan->addr[side] = (uint32_t)f->key.addr[side];
+        plan->addr6[side] = f->key.addr[side];
+    }
     for (size_t i = 0; i < f->npackets; i++) {
         const packet *p = &f->packets[i];
         if (relative_uncovered(p) != NULL)
