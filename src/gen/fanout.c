@@ -217,13 +217,13 @@ static status finish_flow(const studio *s, worker *w, const plan_label *l, uint6
     const int8_t *cells = w->cells + k * s->rows * s->cells;
     flow_plan initial;
     plan_initial(s->p, number, &initial);
-    TRY(s->layout->decode(cells, w->nexist[k], &initial, &w->raw));
+    TRY(s->layout->decode(cells, NULL, w->nexist[k], &initial, &w->raw, NULL));
     bool ports = w->raw.key.proto == PROTO_TCP || w->raw.key.proto == PROTO_UDP;
     if (ports && w->raw.key.port[0] < w->raw.key.port[1]) { /* the first sender is the service */
         uint32_t client = initial.addr[0];
         initial.addr[0] = initial.addr[1];
         initial.addr[1] = client;
-        TRY(s->layout->decode(cells, w->nexist[k], &initial, &w->raw));
+        TRY(s->layout->decode(cells, NULL, w->nexist[k], &initial, &w->raw, NULL));
     }
     if (ports)
         draw_client_port(s, number, &w->raw);
@@ -236,7 +236,7 @@ static status finish_flow(const studio *s, worker *w, const plan_label *l, uint6
         w->raw.packets[i].frame = (uint32_t)i; /* pairs a packet with its repaired self, even if others are dropped */
     TRY(flow_copy(&w->clean, &w->raw));
     if (s->e->gen.repair)
-        TRY(repair_flow(&w->clean, NULL));
+        TRY(repair_flow(&w->clean, NULL, NULL));
     if (w->clean.npackets == 0)
         return FAIL(ST_RANGE, "flow %llu: nothing was left of it", (unsigned long long)number);
     return ST_OK;

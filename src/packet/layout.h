@@ -7,6 +7,7 @@
 #define ND_PACKET_LAYOUT_H
 
 #include "packet/flow.h"
+#include "packet/votes.h"
 
 typedef struct layout_field {
     const char *name;
@@ -38,8 +39,11 @@ typedef struct layout {
     status (*encode)(const flow *f, size_t nrows, int8_t *cells);
     /* Rows into packets. f is initialised (flow_init) and re-used: key, label, file and run are set anew. Only signs
      * count (above 0 or not), any are allowed, and cells that presence() rules out are ignored. nexist: rows to take,
-     * whatever their valid cells say. Nothing is repaired beyond what the layout gives by construction. */
-    status (*decode)(const int8_t *cells, size_t nexist, const flow_plan *plan, flow *f);
+     * whatever their valid cells say. Nothing is repaired beyond what the layout gives by construction.
+     * soft (nrows x ncells, may be NULL): the cells before rounding, in -1..1; where the signs make no valid choice the
+     * likeliest valid one is taken. votes (nexist, may be NULL) gets the weights that repair_flow asks for. */
+    status (*decode)(const int8_t *cells, const float *soft, size_t nexist, const flow_plan *plan, flow *f,
+                     packet_votes *votes);
     /* Presence of every cell by the row's own mode bits: mask (ncells of 0/1) for row number `row`. On encoded rows it
      * is exactly "not vacant". */
     void (*presence)(const int8_t *row_cells, size_t row, uint8_t *mask);

@@ -126,7 +126,12 @@ static void take_bytes(const int8_t *cells, unsigned nbytes, uint8_t *bytes) {
         bytes[i / 8] = (uint8_t)(bytes[i / 8] << 1 | (cells[i] > 0));
 }
 
-static status decode(const int8_t *cells, size_t nexist, const flow_plan *plan, flow *f) {
+static status decode(const int8_t *cells, const float *soft, size_t nexist, const flow_plan *plan, flow *f,
+                     packet_votes *votes) {
+    for (size_t i = 0; votes != NULL && i < nexist; i++)
+        for (unsigned v = 0; v < VOTE_COUNT; v++)
+            votes[i].weight[v] = 1;
+    (void)soft;
     int64_t time_ns = plan->start_ns;
     packet first = {.nheader = 0}; /* with its own addresses, which tell the directions */
     f->npackets = 0;

@@ -179,7 +179,12 @@ static void decode_packet(relative_state *s, const flow_plan *plan, const uint16
     checksum_fill(p, !tcp && !icmp && rel_get(row, REL_UDP_NO_CHECKSUM));
 }
 
-status relative_decode(const int8_t *cells, size_t nexist, const flow_plan *plan, flow *f) {
+status relative_decode(const int8_t *cells, const float *soft, size_t nexist, const flow_plan *plan, flow *f,
+                       packet_votes *votes) {
+    for (size_t i = 0; votes != NULL && i < nexist; i++)
+        for (unsigned v = 0; v < VOTE_COUNT; v++)
+            votes[i].weight[v] = 1;
+    (void)soft;
     relative_state s;
     uint16_t port[2] = {0, 0};
     int64_t time_ns = plan->start_ns;

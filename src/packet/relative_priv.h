@@ -96,7 +96,8 @@ bool relative_accepts(const flow *f, const char **why);
 void relative_presence(const int8_t *row, size_t number, uint8_t *mask);
 void relative_plan_of(const flow *f, flow_plan *plan);
 status relative_encode(const flow *f, size_t nrows, int8_t *cells);
-status relative_decode(const int8_t *cells, size_t nexist, const flow_plan *plan, flow *f);
+status relative_decode(const int8_t *cells, const float *soft, size_t nexist, const flow_plan *plan, flow *f,
+                       packet_votes *votes);
 
 static inline void rel_put(int8_t *row, unsigned field, uint32_t value) {
     layout_put(row, &relative_fields[field], value);

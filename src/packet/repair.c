@@ -72,7 +72,8 @@ static void repair_time(const flow *f, size_t i) {
         p->time_ns = p[-1].time_ns + TICK_NS;
 }
 
-status repair_flow(flow *f, repair_counts *counts) {
+status repair_flow(flow *f, const packet_votes *votes, repair_counts *counts) {
+    (void)votes;
     repair_counts here = {.flows = 1, .packets = f->npackets};
     repair_flow_facts facts;
     repair_tcp_state tcp;

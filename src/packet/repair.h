@@ -8,6 +8,7 @@
 #define ND_PACKET_REPAIR_H
 
 #include "packet/flow.h"
+#include "packet/votes.h"
 
 typedef struct repair_counts {
     uint64_t flows, packets;
@@ -16,8 +17,9 @@ typedef struct repair_counts {
     uint64_t packets_dropped;    /* without so much as an IP header */
 } repair_counts;
 
-/* Repair f in place; adds to *counts (may be NULL). On return every rule of check.h passes, checksums included, times
- * increase, wire_len is the total length, and f->key is that of the first packet. */
-status repair_flow(flow *f, repair_counts *counts);
+/* Repair f in place; votes: of its packets (NULL: all weigh the same); adds to *counts (may be NULL). On return every
+ * rule of check.h passes, checksums included, times increase, wire_len is the total length, and f->key is that of the
+ * first packet. */
+status repair_flow(flow *f, const packet_votes *votes, repair_counts *counts);
 
 #endif

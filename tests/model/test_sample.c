@@ -86,7 +86,7 @@ static void rows_exist_as_asked(void **state) {
         flow f;
         flow_init(&f);
         flow_plan plan = {.addr = {0x0a000001, 0x0a000002}, .ip_id = {1, 1}};
-        OK(l->decode(k.cells + 3 * c->packets * c->cells, k.nexist[3], &plan, &f));
+        OK(l->decode(k.cells + 3 * c->packets * c->cells, NULL, k.nexist[3], &plan, &f, NULL));
         assert_int_equal(f.npackets, FIXTURE_PACKETS);
         flow_clear(&f);
         case_free(&k);

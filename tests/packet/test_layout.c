@@ -84,8 +84,8 @@ static void decode_random(const layout *l, uint64_t item) {
     flow a, b;
     flow_init(&a);
     flow_init(&b);
-    assert_int_equal(l->decode(cells, nrows, &plan, &a), ST_OK);
-    assert_int_equal(l->decode(masked, nrows, &plan, &b), ST_OK);
+    assert_int_equal(l->decode(cells, NULL, nrows, &plan, &a, NULL), ST_OK);
+    assert_int_equal(l->decode(masked, NULL, nrows, &plan, &b, NULL), ST_OK);
     assert_int_equal(a.npackets, nrows);
     assert_int_equal(b.npackets, nrows);
     for (size_t i = 0; i < nrows; i++) {
@@ -158,7 +158,7 @@ static void nprint_round_trip(const char *file, flow *f, void *user) {
     flow back;
     flow_init(&back);
     l->plan_of(f, &plan);
-    assert_int_equal(l->decode(cells, n, &plan, &back), ST_OK);
+    assert_int_equal(l->decode(cells, NULL, n, &plan, &back, NULL), ST_OK);
     assert_true(flow_key_equal(&back.key, &f->key));
     for (size_t i = 0; i < n; i++) {
         assert_int_equal(back.packets[i].nheader, f->packets[i].nheader);

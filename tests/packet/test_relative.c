@@ -191,7 +191,7 @@ static void round_trip(const char *file, flow *f, void *user) {
     flow back;
     flow_init(&back);
     layout_relative.plan_of(f, &plan);
-    assert_int_equal(layout_relative.decode(cells, f->npackets, &plan, &back), ST_OK);
+    assert_int_equal(layout_relative.decode(cells, NULL, f->npackets, &plan, &back, NULL), ST_OK);
     assert_int_equal(back.npackets, f->npackets);
     assert_true(flow_key_equal(&back.key, &f->key));
     bool far = steps_far(f), differs[DIFFERENCES];
@@ -277,7 +277,7 @@ static void test_rows(void **state) {
     flow_plan plan = {.addr = {1, 2}, .isn = {5, 0xfffffff0u}, .ip_id = {7, 9}, .tsval = {100, 200}, .start_ns = 77};
     flow g;
     flow_init(&g);
-    assert_int_equal(layout_relative.decode(cells, WHOLE, &plan, &g), ST_OK);
+    assert_int_equal(layout_relative.decode(cells, NULL, WHOLE, &plan, &g, NULL), ST_OK);
     for (size_t i = 0; i < WHOLE; i++) {
         const uint8_t *h = g.packets[i].header, *was = f.packets[i].header;
         unsigned d = whole_lines[i].dir;
@@ -427,14 +427,14 @@ static void test_any_cells_again(void **state) {
         flow_init(&f);
         flow_init(&g);
         const char *why;
-        assert_int_equal(layout_relative.decode(cells, nrows, &plan, &f), ST_OK);
+        assert_int_equal(layout_relative.decode(cells, NULL, nrows, &plan, &f, NULL), ST_OK);
         assert_int_equal(f.packets[0].dir, 0);
         if (layout_relative.accepts(&f, &why)) {
             bool differs[DIFFERENCES], far = steps_far(&f);
             naccepted++;
             layout_relative.plan_of(&f, &plan);
             assert_int_equal(layout_relative.encode(&f, nrows, again), ST_OK);
-            assert_int_equal(layout_relative.decode(again, nrows, &plan, &g), ST_OK);
+            assert_int_equal(layout_relative.decode(again, NULL, nrows, &plan, &g, NULL), ST_OK);
             for (size_t i = 0; i < nrows; i++) {
                 compare(&f.packets[i], &g.packets[i], far, differs);
                 for (int k = 0; k < DIFFERENCES; k++)

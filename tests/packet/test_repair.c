@@ -44,14 +44,14 @@ static void assert_right(const flow *f, const char *what, uint64_t item) {
 /* Repairs f twice; returns the counts of the first time. */
 static repair_counts repair_twice(flow *f, const char *what, uint64_t item) {
     repair_counts first = {.flows = 0}, second = {.flows = 0};
-    assert_int_equal(repair_flow(f, &first), ST_OK);
+    assert_int_equal(repair_flow(f, NULL, &first), ST_OK);
     assert_right(f, what, item);
     size_t n = f->npackets;
     packet *once = malloc((n + 1) * sizeof *once);
     assert_non_null(once);
     if (n > 0)
         memcpy(once, f->packets, n * sizeof *once);
-    assert_int_equal(repair_flow(f, &second), ST_OK);
+    assert_int_equal(repair_flow(f, NULL, &second), ST_OK);
     assert_int_equal(f->npackets, n);
     for (size_t i = 0; i < n; i++)
         if (memcmp(&once[i], &f->packets[i], sizeof *once) != 0) {
@@ -273,7 +273,7 @@ static void test_time_window_direction(void **state) {
     assert_int_equal(f.packets[1].dir, 1);
     assert_int_equal(f.key.port[0], 50000);
     f.npackets = 0;
-    assert_int_equal(repair_flow(&f, NULL), ST_OK);
+    assert_int_equal(repair_flow(&f, NULL, NULL), ST_OK);
     flow_clear(&f);
 }
 
@@ -402,7 +402,7 @@ static void random_flows(const layout *l, uint64_t n, const uint16_t *ports, siz
         flow_plan plan = random_plan(&r);
         size_t nrows = 1 + rng_below(&r, ROWS);
         random_cells(&r, cells, nrows * l->ncells);
-        assert_int_equal(l->decode(cells, nrows, &plan, &f), ST_OK);
+        assert_int_equal(l->decode(cells, NULL, nrows, &plan, &f, NULL), ST_OK);
         assert_int_equal(f.npackets, nrows);
         if (nports > 0)
             use_port(&f, ports[item % nports]);
@@ -495,7 +495,7 @@ static void repair_wrong_cells(const layout *l, const flow *f, const char *file,
     flow_plan plan = random_plan(&r);
     flow g;
     flow_init(&g);
-    assert_int_equal(l->decode(cells, nrows, &plan, &g), ST_OK);
+    assert_int_equal(l->decode(cells, NULL, nrows, &plan, &g, NULL), ST_OK);
     repair_counts c = repair_twice(&g, file, f->packets[0].frame);
     sum(counts, &c);
     flow_clear(&g);
