@@ -87,7 +87,8 @@ typedef struct experiment {
         double rate;             /* flows started per second in the merged captures */
         double start;            /* UNIX time of the first packet */
         bool repair;
-        int64_t item; /* regenerate this one flow only; -1 = all */
+        int64_t item;       /* regenerate this one flow only; -1 = all */
+        text_list variants; /* of the model, generated and judged beside: gen_variants of gen/gen.h */
     } gen;
 
     struct {

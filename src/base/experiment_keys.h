@@ -77,6 +77,7 @@ KEY("gen.servers", CONFIG_TEXT, gen.servers, 0, 0, NULL, "192.0.2.0/24", G, "add
 KEY("gen.rate", CONFIG_REAL, gen.rate, 1e-6, 1e9, NULL, "2", G, "flows started per second, for the merged captures")
 KEY("gen.start", CONFIG_REAL, gen.start, 0, 4e9, NULL, "1700000000", G, "UNIX time of the first packet")
 KEY("gen.repair", CONFIG_BOOL, gen.repair, 0, 0, NULL, "yes", G, "repair by protocol rules")
+KEY("gen.variants", CONFIG_LIST, gen.variants, 0, 0, NULL, "", G | V, "the same flows from less of the model, into GEN.DIR/variants/NAME, for ndeval to compare: base, lora, control (base and ControlNet)")
 KEY("gen.item", CONFIG_INT, gen.item, -1, 1e15, NULL, "-1", G, "regenerate this flow only; -1 = all")
 
 KEY("eval.dir", CONFIG_TEXT, eval.dir, 0, 0, NULL, "", V, "folder of the report; default OUT")

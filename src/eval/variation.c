@@ -109,16 +109,13 @@ static void table_variants(report *r, const eval_world *w, const variant *varian
     report_table *t = report_table_new(
         r, "variation.variants",
         "Variants: JSD to held-out flows (mean over labels), rows in their label's usual direction", COLUMNS, columns,
-        3,
-        "ndgen CONFIG gen.dir=OUT/base gen.controlnet=no gen.lora_scale=0; ndgen CONFIG gen.dir=OUT/lora "
-        "gen.controlnet=no; ndeval CONFIG eval.variants=base:OUT/base/dataset.h5,LoRA:OUT/lora/dataset.h5");
+        3, "ndgen CONFIG gen.variants=base,lora,control; ndeval CONFIG gen.variants=base,lora,control");
     for (size_t i = 0; i < n; i++)
         row_variant(t, variants[i].name, &results[i]);
-    if (w->e->eval.variants.n == 0) {
+    if (w->e->eval.variants.n + w->e->gen.variants.n == 0) {
         report_row(t, "other variants");
         for (size_t i = 1; i < COLUMNS; i++)
-            report_nothing(t, "none given: generate them (ndgen gen.controlnet=no gen.dir=...) and name them in "
-                              "eval.variants (NAME:DATASET,...)");
+            report_nothing(t, "none asked for: gen.variants makes them, eval.variants (NAME:DATASET,...) names others");
     }
 }
 
@@ -182,12 +179,17 @@ static status measure_bits(const eval_world *w, variation_bits *bits) {
     return ST_OK;
 }
 
-/* The world's own sets, then those of the configuration. */
-static void list_variants(const eval_world *w, variant *v) {
+/* The world's own sets, then those of the configuration; generated: gen.variants.n texts that the caller frees. */
+static void list_variants(const eval_world *w, char **generated, variant *v) {
     const text_map *map = &w->e->eval.variants;
+    const text_list *less = &w->e->gen.variants;
     size_t n = 0;
     v[n++] = (variant){"real train", NULL, &w->train, NULL};
     v[n++] = (variant){"synthetic", NULL, &w->synthetic, &w->raw};
+    for (size_t i = 0; i < less->n; i++) {
+        generated[i] = text_format("%s/variants/%s/dataset.h5", w->e->gen.dir, less->item[i]);
+        v[n++] = (variant){less->item[i], generated[i], NULL, NULL};
+    }
     for (size_t i = 0; i < map->n; i++)
         v[n++] = (variant){map->key[i], map->value[i], NULL, NULL};
     v[n++] = (variant){"control: fields of the label, each by itself", NULL, &w->marginal, NULL};
@@ -208,7 +210,8 @@ static void write_part(report *r, const eval_world *w, const variation_bits *bit
 }
 
 status part_variation(const eval_world *w, report *r) {
-    size_t n = w->e->eval.variants.n + 4;
+    size_t ngenerated = w->e->gen.variants.n, n = w->e->eval.variants.n + ngenerated + 4;
+    char **generated = NULL;
     variation_bits *bits = NULL;
     variant *variants = NULL;
     variant_result *results = NULL;
@@ -217,17 +220,22 @@ status part_variation(const eval_world *w, report *r) {
         st = NEW(n, &variants);
     if (!st)
         st = NEW(n, &results);
+    if (!st)
+        st = NEW(ngenerated + 1, &generated);
     st = comm_agree(w->c, st);
     if (!st)
         st = measure_bits(w, bits);
     if (!st) {
-        list_variants(w, variants);
+        list_variants(w, generated, variants);
         st = measure_variants(w, variants, n, results);
     }
     if (!st && comm_rank(w->c) == 0) {
         write_part(r, w, bits, variants, n, results);
         st = report_status(r);
     }
+    for (size_t i = 0; generated && i < ngenerated; i++)
+        free(generated[i]);
+    memory_free(&generated);
     memory_free(&bits);
     memory_free(&variants);
     memory_free(&results);

@@ -92,7 +92,7 @@ static status labels_trained(const experiment *e, const generation *g) {
     return ST_OK;
 }
 
-static status generation_open(const experiment *e, generation *g) {
+static status generation_open(const experiment *e, bool trained_only, generation *g) {
     dataset *d = NULL;
     model *m = NULL;
     status st = dataset_open(&d, e->data.dataset);
@@ -108,7 +108,7 @@ static status generation_open(const experiment *e, generation *g) {
     model_free(&m);
     if (!st)
         st = plan_make(&g->plan, e, &g->tables, g->classes, &g->lora_labels);
-    return st ? st : labels_trained(e, g);
+    return st || !trained_only ? st : labels_trained(e, g);
 }
 
 static void describe(const experiment *e, const generation *g) {
@@ -221,9 +221,32 @@ static status run_one(const experiment *e, const generation *g) {
     return st;
 }
 
-status gen_run(const experiment *e, comm *c) {
+const gen_variant *gen_variant_find(const char *name) {
+    static const gen_variant variants[] = {{"base", false, false}, {"lora", true, false}, {"control", false, true}};
+    for (size_t i = 0; i < sizeof variants / sizeof *variants; i++)
+        if (strcmp(name, variants[i].name) == 0)
+            return &variants[i];
+    return NULL;
+}
+
+static status variants_known(const experiment *e) {
+    for (size_t i = 0; i < e->gen.variants.n; i++)
+        if (!gen_variant_find(e->gen.variants.item[i]))
+            return FAIL(ST_USAGE, "gen.variants: \"%s\" is none of base, lora, control", e->gen.variants.item[i]);
+    return ST_OK;
+}
+
+/* The model as it is configured (variant NULL), or with less of it, into a folder of its own. */
+static status run_model(const experiment *whole, comm *c, const gen_variant *variant) {
     generation g = {0};
-    status st = comm_agree(c, generation_open(e, &g));
+    experiment copy = *whole, *e = &copy;
+    char *folder = variant ? text_format("%s/variants/%s", whole->gen.dir, variant->name) : NULL;
+    if (variant) {
+        e->gen.dir = folder;
+        e->gen.controlnet = e->gen.controlnet && variant->controlnet;
+        e->gen.lora_scale = variant->lora ? e->gen.lora_scale : 0;
+    }
+    status st = comm_agree(c, generation_open(e, variant == NULL, &g));
     if (!st) {
         describe(e, &g);
         if (e->dry_run)
@@ -234,5 +257,14 @@ status gen_run(const experiment *e, comm *c) {
             st = run_all(e, c, &g);
     }
     generation_close(&g);
+    free(folder);
     return st;
+}
+
+status gen_run(const experiment *e, comm *c) {
+    TRY(comm_agree(c, variants_known(e)));
+    TRY(run_model(e, c, NULL));
+    for (size_t i = 0; i < e->gen.variants.n && e->gen.item < 0; i++)
+        TRY(run_model(e, c, gen_variant_find(e->gen.variants.item[i])));
+    return ST_OK;
 }

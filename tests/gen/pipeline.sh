@@ -65,6 +65,25 @@ tshark -n -r "$work/gen1/all.pcap" -Y "ip.addr == $src && ip.addr == $dst" "${fi
 [ -s "$work/alone" ] || fail "gen.item wrote nothing"
 cmp "$work/alone" "$work/within" || fail "flow 11 alone differs from itself in the whole"
 
+# Less of the model, from the same configuration: the same flows by number, label and length, other packets.
+launch 2 "$bin/ndgen" "${settings[@]}" gen.dir="$work/gen1" gen.variants=base,lora,control
+cmp "$work/gen1/dataset.h5" "$work/gen2/dataset.h5" || fail "variants changed the flows of the whole model"
+for name in base lora control; do
+    cmp <(cut -d, -f2,8 "$work/gen1/flows.csv") <(cut -d, -f2,8 "$work/gen1/variants/$name/flows.csv") ||
+        fail "variant $name has other flows"
+    cmp -s "$work/gen1/all.pcap" "$work/gen1/variants/$name/all.pcap" && fail "variant $name is the whole model"
+done
+cmp -s "$work/gen1/variants/base/api.pcap" "$work/gen1/variants/lora/api.pcap" && fail "variant lora goes without its LoRA"
+cmp "$work/gen1/variants/base/dns.pcap" "$work/gen1/variants/lora/dns.pcap" || fail "the LoRA reaches labels of the base"
+code=0
+"$bin/ndgen" "${settings[@]}" gen.variants=bass 2>"$work/log" || code=$?
+[ $code = 2 ] && grep -q '"bass" is none of base' "$work/log" || fail "an unknown variant was taken"
+timeout 100 "$bin/ndeval" "${settings[@]}" gen.dir="$work/gen1" gen.variants=base,lora,control eval.dir="$work/judged" \
+    eval.seeds=1 eval.trees=5 eval.tools=no eval.images=no >"$work/eval.log" || { cat "$work/eval.log"; fail "ndeval"; }
+for name in base lora control; do
+    grep -q "^| $name |" "$work/judged/report.md" || fail "the report has no row of variant $name"
+done
+
 # Link types and payload policies.
 timeout 60 "$bin/ndgen" "${settings[@]}" gen.dir="$work/raw" gen.link=raw gen.payload=truncate
 capinfos "$work/raw/all.pcap" | grep -q 'Raw IP' || fail "gen.link=raw is not raw IP"
