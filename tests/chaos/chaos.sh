@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# chaos.sh [KILLS [SEED]]: encode, train and generate while ranks are killed, stopped and cut off from their disk; in the
+# end datasets, weights and captures must equal those of a run that nobody disturbed, byte for byte.
+#
+# A disturbance is one of: kill -9 of a random rank, kill -9 of mpirun, SIGSTOP of a rank beyond the watchdog's limit,
+# SIGTERM of the ranks (which must end with status 75). After each, every process of the job must be gone within 30
+# seconds. The next attempt has 1 to 3 ranks. Between them, where tmpfs can be mounted: a full disk, a read-only output
+# folder; and an input that vanishes. Each must give exit code 1 and one message, and the run after it must go on.
+set -euo pipefail
+cd "${ND_SOURCE:-$(dirname "$0")/../..}"
+kills=${1:-12} seed=${2:-1}
+bin=${ND_BIN:-$PWD/build/release/bin}
+RANDOM=$seed
+work=$(mktemp -d "${TMPDIR:-/tmp}/nd-chaos-XXXXXX")
+out=$work/disk/out
+cleanup() {
+    pkill -9 -f "$work" 2>/dev/null || true
+    umount "$work/disk" 2>/dev/null || true
+    rm -rf "$work"
+}
+trap cleanup EXIT
+fail() {
+    echo "FAIL (seed $seed): $*" >&2
+    tail -5 "$work/log" >&2 2>/dev/null || true
+    exit 1
+}
+mkdir -p "$work/disk" "$work/input"
+mounted=no
+mount -t tmpfs -o size=64m tmpfs "$work/disk" 2>/dev/null && mounted=yes
+cp data/sample/run1* data/sample/run2* data/sample/labels.csv "$work/input/"
+
+settings=(configs/demo.yaml quiet=yes threads=1 data.captures="$work/input" data.labels="$work/input/labels.csv" data.holdout=2
+    model.width=32 model.layers=2 model.head=16 model.packets=12 train.batch=12 train.deterministic=yes
+    train.base.steps=200 train.control.steps=60 train.lora.steps=60 train.checkpoint_every=20 train.validate_every=50
+    comm.timeout=5 gen.flows=dns:24,web:24,ping:12,api:12 gen.batch=4 gen.steps=3)
+stages=(encode base control lora gen)
+command_of() { # command_of STAGE OUT: the words of the command, in `command`
+    case $1 in
+    encode) command=("$bin/ndencode") ;;
+    gen) command=("$bin/ndgen") ;;
+    *) command=("$bin/ndtrain") ;;
+    esac
+    command+=("${settings[@]}" out="$2")
+    case $1 in base | control | lora) command+=(train.mode="$1") ;; esac
+}
+results_of() { # what must be equal in the end
+    (cd "$1" && sha256sum dataset.h5 model/transformer/*.safetensors model/text_encoder/*.safetensors \
+        model/controlnet/*.safetensors model/lora/*.safetensors generated/dataset.h5 generated/raw.h5 generated/all.pcap \
+        generated/flows.csv)
+}
+launch() { # launch RANKS: `command` in the background, its mpirun in $job
+    mpirun.openmpi --oversubscribe --bind-to none -np "$1" "${command[@]}" >"$work/log" 2>&1 &
+    job=$!
+}
+ranks_of_job() { pgrep -f "^$bin/nd.* out=$out" || true; }
+gone() { # every process of the job ends within 30 seconds
+    local i
+    for ((i = 0; i < 300; i++)); do
+        [ -z "$(ranks_of_job)" ] && ! kill -0 "$job" 2>/dev/null && return
+        sleep 0.1
+    done
+    ps -ef | grep "$work" >&2
+    fail "processes are left 30 seconds after: $1"
+}
+code_of_job() { local code=0; wait "$job" 2>/dev/null || code=$?; echo $code; }
+
+echo "undisturbed run"
+whole=$work/whole
+for stage in "${stages[@]}"; do
+    command_of "$stage" "$whole"
+    started=$(date +%s%N)
+    "${command[@]}" >"$work/log" 2>&1 || fail "undisturbed $stage"
+    declare "took_$stage=$((($(date +%s%N) - started) / 1000000))"
+done
+results_of "$whole" >"$work/want"
+
+declare -A done_to
+disturb() { # disturb STAGE: one attempt that something happens to
+    local stage=$1 took="took_$1" ranks=$((RANDOM % 3 + 1)) what pids victim code
+    command_of "$stage" "$out"
+    launch $ranks
+    sleep "$(awk -v ms="${!took}" -v r=$RANDOM 'BEGIN { printf "%.3f", 0.25 + r / 32768 * ms / 1000 }')"
+    mapfile -t pids < <(ranks_of_job)
+    if [ ${#pids[@]} = 0 ]; then
+        wait "$job" 2>/dev/null || fail "$stage ended by itself with an error"
+        done_to[late]=$((${done_to[late]:-0} + 1))
+        return
+    fi
+    victim=${pids[RANDOM % ${#pids[@]}]}
+    case $((RANDOM % 8)) in
+    0) what=launcher; kill -9 "$job" 2>/dev/null || true ;;
+    1) what=term; kill -TERM "${pids[@]}" 2>/dev/null || true ;;
+    2) if [ $ranks -gt 1 ]; then what=stop; kill -STOP "$victim" 2>/dev/null || true; else what=kill; kill -9 "$victim" 2>/dev/null || true; fi ;;
+    *) what=kill; kill -9 "$victim" 2>/dev/null || true ;;
+    esac
+    gone "$what of $stage on $ranks ranks"
+    code=$(code_of_job)
+    [ $what != term ] || [ "$code" = 75 ] || [ "$code" = 0 ] || fail "$stage: SIGTERM gave exit code $code"
+    done_to[$what]=$((${done_to[$what]:-0} + 1))
+}
+
+refused() { # refused STAGE PATTERN: the command ends with 1 and one line that says why
+    local code=0
+    command_of "$1" "$out"
+    timeout 60 "${command[@]}" >"$work/log" 2>&1 || code=$?
+    [ $code = 1 ] || fail "$1: exit code $code instead of 1 ($2)"
+    grep -qi "$2" "$work/log" || fail "$1: no message about: $2"
+}
+starve() { # starve STAGE: no space, no write, no input
+    if [ $mounted = yes ]; then
+        head -c 100M /dev/zero >"$work/disk/ballast" 2>/dev/null || true
+        refused "$1" 'no space'
+        rm "$work/disk/ballast"
+        mount -o remount,ro "$work/disk"
+        refused "$1" 'read-only'
+        mount -o remount,rw "$work/disk"
+    fi
+    if [ "$1" = encode ]; then
+        mv "$work/input" "$work/away"
+        refused encode "$work/input"
+        mv "$work/away" "$work/input"
+    elif [ "$1" != gen ]; then
+        mv "$out/dataset.h5" "$out/away.h5"
+        refused "$1" 'dataset.h5'
+        mv "$out/away.h5" "$out/dataset.h5"
+    fi
+}
+
+each=$(((kills + ${#stages[@]} - 1) / ${#stages[@]}))
+for stage in "${stages[@]}"; do
+    echo "$stage: $each disturbances (undisturbed: $(declare -n t=took_$stage; echo "$t") ms)"
+    for ((k = 0; k < each; k++)); do
+        disturb "$stage"
+        [ $k != 0 ] || starve "$stage"
+    done
+    command_of "$stage" "$out"
+    launch $((RANDOM % 3 + 1))
+    code=$(code_of_job)
+    [ "$code" = 0 ] || fail "$stage: exit code $code when left alone"
+done
+results_of "$out" >"$work/got"
+diff "$work/want" "$work/got" >&2 || fail "results differ from those of the undisturbed run"
+find "$out" -name '*.part' -o -name 'parts' -o -name '*.lock' | grep . >&2 && fail "leftovers"
+for what in "${!done_to[@]}"; do printf '%s %s, ' "${done_to[$what]}" "$what"; done
+echo "all results equal"
