@@ -4,15 +4,16 @@
  * nothing else is added or derived. Ports and counters are the rows' own, the plan gives the start and the addresses.
  * Decoding takes any signs: bits are kept as they are, right or wrong, but for what decides how many header bytes there
  * are: IHL and data offset are at least 5; under an unknown protocol number the UDP columns are the transport header,
- * also where the number is that of an IPv6 extension header, which becomes UDP's; and the version. A row of the layout
- * nprint-v6 is the version whose own version field is nearer to it; one of nprint is never 6. */
+ * also where the number is that of an IPv6 extension header, which becomes UDP's; and the version. In the layout
+ * nprint-v6 a cell of its own says which version a row is, in nprint it is never 6. */
 #include <string.h>
 #include "packet/layout_priv.h"
 #include "packet/nprint.h"
 #include "packet/relative_priv.h"
 
-enum { FIRST_COLUMN = 1 + GAP_NBITS, MOST_CELLS = FIRST_COLUMN + NPRINT_MOST_COLUMNS };
-enum { FIELD_VALID, FIELD_GAP };
+enum { FIRST_COLUMN = 1 + GAP_NBITS, V6_FIRST_COLUMN = FIRST_COLUMN + 1 };
+enum { MOST_CELLS = V6_FIRST_COLUMN + NPRINT_MOST_COLUMNS };
+enum { FIELD_VALID, FIELD_GAP, FIELD_IPV6 };
 enum { V6_TCP = 800, V6_UDP = 1280, V6_ICMP = 1344 };
 
 /* The forms' fields name the columns inside the blocks. */
@@ -27,20 +28,29 @@ static const layout_field fields[] = {
 static const layout_field v6_fields[] = {
     [FIELD_VALID] = {"valid", 0, 1},
     [FIELD_GAP] = {"gap", 1, GAP_NBITS},
-    {"ipv4", FIRST_COLUMN, 480},
-    {"ipv6", FIRST_COLUMN + 480, V6_TCP - 480},
-    {"tcp", FIRST_COLUMN + V6_TCP, V6_UDP - V6_TCP},
-    {"udp", FIRST_COLUMN + V6_UDP, V6_ICMP - V6_UDP},
-    {"icmp", FIRST_COLUMN + V6_ICMP, NPRINT_V6_COLUMNS - V6_ICMP},
+    [FIELD_IPV6] = {"is_ipv6", FIRST_COLUMN, 1},
+    {"ipv4", V6_FIRST_COLUMN, 480},
+    {"ipv6", V6_FIRST_COLUMN + 480, V6_TCP - 480},
+    {"tcp", V6_FIRST_COLUMN + V6_TCP, V6_UDP - V6_TCP},
+    {"udp", V6_FIRST_COLUMN + V6_UDP, V6_ICMP - V6_UDP},
+    {"icmp", V6_FIRST_COLUMN + V6_ICMP, NPRINT_V6_COLUMNS - V6_ICMP},
 };
 
+static bool has_ipv6(const nprint_form *form) {
+    return form->ipv6 < form->tcp;
+}
+
+static size_t first_column(const nprint_form *form) {
+    return has_ipv6(form) ? V6_FIRST_COLUMN : FIRST_COLUMN;
+}
+
 static size_t ncells(const nprint_form *form) {
-    return FIRST_COLUMN + (size_t)form->ncolumns;
+    return first_column(form) + form->ncolumns;
 }
 
 /* nbits bits from a column on. */
-static uint32_t column_bits(const int8_t *row, unsigned column, uint16_t nbits) {
-    const layout_field field = {.first = (uint16_t)(FIRST_COLUMN + column), .nbits = nbits};
+static uint32_t column_bits(const nprint_form *form, const int8_t *row, unsigned column, uint16_t nbits) {
+    const layout_field field = {.first = (uint16_t)(first_column(form) + column), .nbits = nbits};
     return layout_get(row, &field);
 }
 
@@ -51,16 +61,15 @@ typedef struct row_shape {
 } row_shape;
 
 static row_shape shape_of(const nprint_form *form, const int8_t *row) {
-    unsigned ihl = column_bits(row, 4, 4);
+    unsigned ihl = column_bits(form, row, 4, 4);
     row_shape s = {.nip = ihl < 5 ? 20 : 4 * ihl, .nl4 = 8, .l4_column = form->udp};
-    unsigned proto = column_bits(row, 72, 8);
-    if (form->ipv6 < form->tcp &&
-        __builtin_popcount(column_bits(row, form->ipv6, 4) ^ 6u) < __builtin_popcount(column_bits(row, 0, 4) ^ 4u)) {
+    unsigned proto = column_bits(form, row, 72, 8);
+    if (has_ipv6(form) && layout_get(row, &v6_fields[FIELD_IPV6])) {
         s = (row_shape){.ipv6 = true, .ip_column = form->ipv6, .nip = 40, .nl4 = 8, .l4_column = form->udp};
-        proto = column_bits(row, form->ipv6 + 48u, 8);
+        proto = column_bits(form, row, form->ipv6 + 48u, 8);
     }
     if (proto == PROTO_TCP) {
-        unsigned offset = column_bits(row, form->tcp + 96u, 4);
+        unsigned offset = column_bits(form, row, form->tcp + 96u, 4);
         s.l4_column = form->tcp;
         s.nl4 = offset < 5 ? 20 : 4 * offset;
     } else if (proto == PROTO_ICMP && !s.ipv6) {
@@ -76,9 +85,11 @@ static void presence_in(const nprint_form *form, const int8_t *row, size_t numbe
         return;
     if (number > 0)
         memset(mask + 1, 1, GAP_NBITS);
+    if (has_ipv6(form))
+        mask[v6_fields[FIELD_IPV6].first] = 1;
     row_shape s = shape_of(form, row);
-    memset(mask + FIRST_COLUMN + s.ip_column, 1, s.nip * 8);
-    memset(mask + FIRST_COLUMN + s.l4_column, 1, s.nl4 * 8);
+    memset(mask + first_column(form) + s.ip_column, 1, s.nip * 8);
+    memset(mask + first_column(form) + s.l4_column, 1, s.nl4 * 8);
 }
 
 static unsigned bits_between(const uint8_t *a, const uint8_t *b, unsigned nbytes) {
@@ -131,8 +142,10 @@ static status encode_in(const nprint_form *form, const flow *f, size_t nrows, in
             continue;
         const packet *p = &f->packets[i];
         layout_put(row, &fields[FIELD_GAP], layout_gap_code(i > 0 ? p->time_ns - p[-1].time_ns : 0));
-        nprint_form_encode(form, p, row + FIRST_COLUMN);
-        for (size_t c = FIRST_COLUMN; c < n; c++) /* nPrint's 1, 0 and -1 */
+        if (has_ipv6(form))
+            layout_put(row, &v6_fields[FIELD_IPV6], packet_is_ipv6(p));
+        nprint_form_encode(form, p, row + first_column(form));
+        for (size_t c = first_column(form); c < n; c++) /* nPrint's 1, 0 and -1 */
             row[c] = row[c] == 1 ? 1 : -1;
         presence_in(form, row, i, mask);
         for (size_t c = 0; c < n; c++)
@@ -152,8 +165,8 @@ static packet take_packet(const nprint_form *form, const int8_t *row) {
     row_shape s = shape_of(form, row);
     packet p = {.nheader = (uint8_t)(s.nip + s.nl4)};
     uint8_t *h = p.header, *l4 = h + s.nip;
-    take_bytes(row + FIRST_COLUMN + s.ip_column, s.nip, h);
-    take_bytes(row + FIRST_COLUMN + s.l4_column, s.nl4, l4);
+    take_bytes(row + first_column(form) + s.ip_column, s.nip, h);
+    take_bytes(row + first_column(form) + s.l4_column, s.nl4, l4);
     if (s.ipv6) {
         h[0] = (uint8_t)(0x60 | (h[0] & 0x0f));
         if (packet_is_extension(h[6]))
@@ -237,7 +250,7 @@ const layout layout_nprint = {
 
 const layout layout_nprint_v6 = {
     .name = "nprint-v6",
-    .ncells = FIRST_COLUMN + NPRINT_V6_COLUMNS,
+    .ncells = V6_FIRST_COLUMN + NPRINT_V6_COLUMNS,
     .fields = v6_fields,
     .nfields = sizeof v6_fields / sizeof *v6_fields,
     .accepts = v6_accepts,

@@ -95,6 +95,14 @@ static inline unsigned packet_naddress(const packet *p) {
 static inline unsigned packet_address_at(const packet *p, unsigned side) {
     return packet_is_ipv6(p) ? 8 + 16 * side : 12 + 4 * side;
 }
+/* Where the TTL stands, or IPv6's hop limit. */
+static inline unsigned packet_ttl_at(const packet *p) {
+    return packet_is_ipv6(p) ? 7 : 8;
+}
+static inline bool packet_is_icmp(const packet *p) {
+    unsigned proto = packet_proto(p);
+    return proto == (packet_is_ipv6(p) ? PROTO_ICMPV6 : PROTO_ICMP);
+}
 /* Bytes of transport payload by the IP total length; 0 where that is shorter than the headers. */
 static inline unsigned packet_payload(const packet *p) {
     unsigned total = packet_total_len(p);
