@@ -142,14 +142,9 @@ typedef struct rows {
     uint64_t skipped[SKIP_COUNT];
 } rows;
 
-/* Why a row that is one holds no packet: nPrint leaves the columns of what it does not print vacant. */
+/* Why a row that is one holds no packet. Where IPv6 has no columns, nPrint leaves those of IPv4 vacant. */
 static packet_skip skip_of(const nprint_form *form, const char *values) {
-    const char *ipv6 = values;
-    if (values[1] != '-')
-        return SKIP_IP_BAD;
-    for (unsigned c = 0; c < form->ipv6; c++)
-        ipv6 = strchr(ipv6 + 1, ',');
-    return form->ipv6 < form->tcp && ipv6[1] != '-' ? SKIP_IP_BAD : SKIP_IPV6;
+    return form == &nprint_ipv4_form && values[1] == '-' ? SKIP_IPV6 : SKIP_IP_BAD;
 }
 
 static status take_row(const char *path, size_t number, const char *line, size_t n, rows *r, flow_table *flows) {
