@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "io/convert.h"
 #include "io/dataset.h"
+#include "io/import_priv.h"
 #include "io/png_image.h"
 
 static const char *base_name(const char *path) {
@@ -136,18 +137,12 @@ static status find_form(const char *path, const char *line, size_t nbytes, const
                 forms[1]->options);
 }
 
-typedef struct rows {
-    const nprint_form *form; /* of the input being read */
-    uint64_t nrows;          /* over all inputs: the time of a row */
-    uint64_t skipped[SKIP_COUNT];
-} rows;
-
 /* Why a row that is one holds no packet. Where IPv6 has no columns, nPrint leaves those of IPv4 vacant. */
 static packet_skip skip_of(const nprint_form *form, const char *values) {
     return form == &nprint_ipv4_form && values[1] == '-' ? SKIP_IPV6 : SKIP_IP_BAD;
 }
 
-static status take_row(const char *path, size_t number, const char *line, size_t n, rows *r, flow_table *flows) {
+static status take_row(const char *path, size_t number, const char *line, size_t n, import_rows *r, flow_table *flows) {
     packet p = {.time_ns = (int64_t)(r->nrows++ * 1000), .frame = (uint32_t)(number - 2)};
     size_t flow_number;
     if (!is_row(line, n, r->form->ncolumns))
@@ -158,7 +153,7 @@ static status take_row(const char *path, size_t number, const char *line, size_t
     return ST_OK;
 }
 
-static status read_lines(const char *path, FILE *f, rows *r, flow_table *flows) {
+status import_read_rows(const char *path, FILE *f, import_rows *r, flow_table *flows) {
     char *line = NULL;
     size_t capacity = 0;
     ssize_t n;
@@ -189,14 +184,14 @@ static status append_flows(dataset *d, flow_table *flows, uint32_t file, int32_t
     return ST_OK;
 }
 
-static status import_csv(dataset *d, const char *path, uint32_t file, rows *r) {
+static status import_csv(dataset *d, const char *path, uint32_t file, import_rows *r) {
     flow_table *flows = NULL;
     FILE *f = fopen(path, "rbe");
     if (f == NULL)
         return FAIL(ST_IO, "%s: %s", path, strerror(errno));
     status st = flow_table_new(&flows, 0);
     if (st == ST_OK)
-        st = read_lines(path, f, r, flows);
+        st = import_read_rows(path, f, r, flows);
     fclose(f);
     const dataset_tables *t = dataset_get_tables(d);
     if (st == ST_OK)
@@ -208,7 +203,7 @@ static status import_csv(dataset *d, const char *path, uint32_t file, rows *r) {
 status import_nprint(int ninputs, char *const *inputs, const char *path) {
     dataset_tables t;
     dataset *d = NULL;
-    rows r = {.nrows = 0};
+    import_rows r = {.nrows = 0};
     TRY(make_tables(ninputs, inputs, false, &t));
     status st = dataset_create(&d, path, &t, 1);
     for (int i = 0; i < ninputs && st == ST_OK; i++)
