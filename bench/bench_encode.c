@@ -143,7 +143,7 @@ static uint64_t to_csv(const bench *b) {
                 fwrite(text, 1, used, null);
                 used = 0;
             }
-            used += nprint_csv_row(&p, text + used);
+            used += nprint_csv_row(&nprint_ipv4_form, &p, text + used);
         }
     }
     if (null)

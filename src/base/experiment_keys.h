@@ -24,7 +24,7 @@ KEY("encode.compress", CONFIG_INT, encode.compress, 0, 9, NULL, "1", E | G, "def
 KEY("encode.unlabelled", CONFIG_BOOL, encode.unlabelled, 0, 0, NULL, "yes", E, "keep flows without a label (the base learns from them)")
 
 KEY("model.dir", CONFIG_TEXT, model.dir, 0, 0, NULL, "", T | G, "model folder; default OUT/model")
-KEY("model.layout", CONFIG_TEXT, model.layout, 0, 0, NULL, "relative", T, "row layout: relative or nprint")
+KEY("model.layout", CONFIG_TEXT, model.layout, 0, 0, NULL, "relative", T, "row layout: relative, nprint or nprint-v6")
 KEY("model.packets", CONFIG_INT, model.packets, 1, 1024, NULL, "32", T, "packets of a flow that the model sees")
 KEY("model.width", CONFIG_INT, model.width, 16, 4096, NULL, "192", T, "width of the transformer")
 KEY("model.layers", CONFIG_INT, model.layers, 1, 128, NULL, "6", T, "blocks of the transformer")

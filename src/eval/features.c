@@ -111,7 +111,7 @@ static void statistics_of(const flow *f, float *row) {
             flags[k] += packet_l4(p)[13] >> k & 1;
         protocols[0] += proto == PROTO_TCP;
         protocols[1] += proto == PROTO_UDP;
-        protocols[2] += proto == PROTO_ICMP;
+        protocols[2] += packet_is_icmp(p);
     }
     int64_t span = f->npackets > 0 ? f->packets[f->npackets - 1].time_ns - f->packets[0].time_ns : 0;
     const double totals[] = {size[0].n, size[1].n, size[0].sum, size[1].sum, fmax(0, (double)span / 1e3)};

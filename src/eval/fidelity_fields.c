@@ -7,7 +7,7 @@
 #include <string.h>
 #include "base/memory.h"
 
-enum { BLOCKS = 4 };
+enum { BLOCKS = 4 }; /* the IPv4 block is vacant in packets of IPv6, and ICMPv6 has none */
 static const uint16_t block_start[BLOCKS + 1] = {0, NPRINT_TCP, NPRINT_UDP, NPRINT_ICMP, NPRINT_COLUMNS};
 
 /* The bytes that stand in one of the row's four blocks. */
@@ -37,7 +37,8 @@ static void blocks_of(const packet *p, header_block block[BLOCKS]) {
     unsigned there;
     const uint8_t *l4 = fidelity_l4(p, &there);
     memset(block, 0, BLOCKS * sizeof *block);
-    block[0] = (header_block){p->header, clip(packet_ip_nheader(p), 20, stored_bytes(p))};
+    if (!packet_is_ipv6(p))
+        block[0] = (header_block){p->header, clip(packet_ip_nheader(p), 20, stored_bytes(p))};
     if (l4 == NULL)
         return;
     if (packet_proto(p) == PROTO_TCP)

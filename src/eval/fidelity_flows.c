@@ -11,19 +11,25 @@ const eval_set *fidelity_consistency_set(const eval_world *w, size_t i) {
 }
 
 static bool address_pair(const packet *p, uint64_t *value) {
-    *value = (uint64_t)get32(p->header + 12) << 32 | get32(p->header + 16);
-    return p->nheader >= 20;
+    if (!packet_is_ipv6(p)) {
+        *value = (uint64_t)get32(p->header + 12) << 32 | get32(p->header + 16);
+        return p->nheader >= 20;
+    }
+    *value = 0; /* folded: only whether pairs differ counts */
+    for (unsigned at = 8; at < 40; at += 4)
+        *value = ((*value ^ *value >> 29) + get32(p->header + at)) * UINT64_C(0x9e3779b97f4a7c15);
+    return p->nheader >= 40;
 }
 
 static bool ttl(const packet *p, uint64_t *value) {
-    *value = p->header[8];
+    *value = p->header[packet_ttl_at(p)];
     return p->nheader >= 20;
 }
 
 static bool port_pair(const packet *p, uint64_t *value) {
     unsigned nbytes;
     const uint8_t *l4 = fidelity_l4(p, &nbytes);
-    if (l4 == NULL || nbytes < 4 || packet_proto(p) == PROTO_ICMP)
+    if (l4 == NULL || nbytes < 4 || packet_is_icmp(p))
         return false;
     *value = get32(l4);
     return true;

@@ -11,17 +11,17 @@
 #include "io/capture.h"
 
 const char *const memory_leak_names[LEAK_COUNT] = {
-    "IPv4 addresses",       "IPv4 addresses that identify nobody (documentation, multicast)",
+    "IP addresses",         "IP addresses that identify nobody (documentation, multicast)",
     "TCP timestamp values", "TCP initial sequence numbers",
     "client ports",         "runs of three client ports",
 };
 
 typedef struct value_list {
     size_t n, capacity;
-    uint64_t *x;
+    ip_address *x; /* or any shorter value */
 } value_list;
 
-static status list_add(value_list *l, uint64_t x) {
+static status list_add(value_list *l, ip_address x) {
     if (l->n && l->x[l->n - 1] == x)
         return ST_OK;
     TRY(memory_grow(&l->x, &l->capacity, l->n + 1, sizeof *l->x));
@@ -30,7 +30,7 @@ static status list_add(value_list *l, uint64_t x) {
 }
 
 static int by_value(const void *a, const void *b) {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    ip_address x = *(const ip_address *)a, y = *(const ip_address *)b;
     return (x > y) - (x < y);
 }
 
@@ -44,13 +44,13 @@ static void list_sort(value_list *l) {
     l->n = kept;
 }
 
-/* A block of addresses that identifies nobody. */
+/* A block of addresses that identifies nobody; of IPv6 its first 32 bits. */
 typedef struct address_block {
     uint32_t first;
     unsigned nbits;
 } address_block;
 
-static bool is_reserved(uint32_t address) {
+static bool is_reserved(ip_address address, bool ipv6) {
     static const address_block blocks[] = {
         {0x00000000, 8},  /* 0.0.0.0/8, this network (RFC 791) */
         {0x7f000000, 8},  /* 127.0.0.0/8, loopback (RFC 1122) */
@@ -58,14 +58,24 @@ static bool is_reserved(uint32_t address) {
         {0xc6336400, 24}, {0xcb007100, 24}, {0xe0000000, 4}, /* 224.0.0.0/4, multicast (RFC 5771) */
         {0xf0000000, 4},                                     /* 240.0.0.0/4, reserved and broadcast (RFC 1112, 919) */
     };
-    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
-        if ((address ^ blocks[i].first) >> (32 - blocks[i].nbits) == 0)
+    static const address_block v6_blocks[] = {
+        {0x00000000, 16},                  /* unspecified, loopback, IPv4-mapped (RFC 4291) */
+        {0x20010db8, 32},                  /* 2001:db8::/32, 3fff::/20: documentation (RFC 3849, 9637) */
+        {0x3fff0000, 20}, {0xfc000000, 7}, /* fc00::/7, of one site (RFC 4193) */
+        {0xff000000, 8},                   /* ff00::/8, multicast (RFC 4291) */
+    };
+    const address_block *block = ipv6 ? v6_blocks : blocks;
+    size_t n = ipv6 ? sizeof v6_blocks / sizeof *v6_blocks : sizeof blocks / sizeof *blocks;
+    uint32_t first = (uint32_t)(ipv6 ? address >> 96 : address);
+    for (size_t i = 0; i < n; i++)
+        if ((uint64_t)(first ^ block[i].first) >> (32 - block[i].nbits) == 0)
             return true;
     return false;
 }
 
-static status add_address(value_list lists[LEAK_COUNT], uint32_t address) {
-    return list_add(&lists[is_reserved(address) ? LEAK_RESERVED : LEAK_ADDRESSES], address);
+/* Addresses of both versions are in one list: those of IPv6 below 2^32 are all reserved. */
+static status add_address(value_list lists[LEAK_COUNT], ip_address address, bool ipv6) {
+    return list_add(&lists[is_reserved(address, ipv6) ? LEAK_RESERVED : LEAK_ADDRESSES], address);
 }
 
 /* TSval of a TCP header of nbytes (RFC 7323); 0 where there is none. */
@@ -84,10 +94,11 @@ static uint32_t timestamp_of(const uint8_t *tcp, unsigned nbytes) {
 
 static status scan_packet(const packet *p, value_list lists[LEAK_COUNT]) {
     unsigned nheader = p->nheader < PACKET_HEADER_MAX ? p->nheader : PACKET_HEADER_MAX, nip = packet_ip_nheader(p);
-    if (nheader < 20)
+    if (nheader < (packet_is_ipv6(p) ? 40 : 20))
         return ST_OK;
-    TRY(add_address(lists, get32(p->header + 12)));
-    TRY(add_address(lists, get32(p->header + 16)));
+    for (unsigned side = 0; side < 2; side++)
+        TRY(add_address(lists, ip_address_get(p->header + packet_address_at(p, side), packet_naddress(p)),
+                        packet_is_ipv6(p)));
     if (packet_proto(p) != PROTO_TCP || nip + 20 > nheader)
         return ST_OK;
     const uint8_t *tcp = p->header + nip;
@@ -125,22 +136,25 @@ static status scan_ports(const eval_set *set, value_list lists[LEAK_COUNT]) {
 static status scan_set(const eval_set *set, value_list lists[LEAK_COUNT]) {
     for (size_t i = 0; i < set->n; i++) {
         const flow *f = &set->flows[i].f;
-        TRY(add_address(lists, (uint32_t)f->key.addr[0]));
-        TRY(add_address(lists, (uint32_t)f->key.addr[1]));
+        TRY(add_address(lists, f->key.addr[0], f->key.ipv6));
+        TRY(add_address(lists, f->key.addr[1], f->key.ipv6));
         for (size_t k = 0; k < f->npackets; k++)
             TRY(scan_packet(&f->packets[k], lists));
     }
     return scan_ports(set, lists);
 }
 
-static void describe(memory_identifier what, uint64_t x, char *text, size_t nbytes) {
+static void describe(memory_identifier what, ip_address x, char *text, size_t nbytes) {
     unsigned a = (unsigned)(x >> 32), b = (unsigned)(x >> 16 & 0xffff), c = (unsigned)(x & 0xffff);
-    if (what == LEAK_ADDRESSES || what == LEAK_RESERVED)
-        snprintf(text, nbytes, "%u.%u.%u.%u", b >> 8, b & 255, c >> 8, c & 255);
-    else if (what == LEAK_PORT_RUNS)
+    char address[IP_ADDRESS_TEXT];
+    if (what == LEAK_ADDRESSES || what == LEAK_RESERVED) {
+        ip_address_format(x, x > UINT32_MAX, address);
+        snprintf(text, nbytes, "%s", address);
+    } else if (what == LEAK_PORT_RUNS) {
         snprintf(text, nbytes, "%u, %u, %u", a, b, c);
-    else
+    } else {
         snprintf(text, nbytes, "%llu", (unsigned long long)x);
+    }
 }
 
 static void intersect(memory_identifier what, const value_list *real, const value_list *synthetic, memory_leak *r) {
@@ -207,6 +221,8 @@ static uint64_t mac_of(const uint8_t *b) {
     return (uint64_t)get16(b) << 32 | get32(b + 2);
 }
 
+enum { ETHERNET = 1 }; /* LINKTYPE_ */
+
 static status scan_capture(capture *c, value_list *macs, memory_macs *r) {
     capture_record record;
     bool end = false;
@@ -214,7 +230,7 @@ static status scan_capture(capture *c, value_list *macs, memory_macs *r) {
         TRY(capture_next(c, &record, &end));
         if (end)
             break;
-        if (record.caplen < 14)
+        if (record.link_type != ETHERNET || record.caplen < 14)
             continue;
         r->frames++;
         TRY(list_add(macs, mac_of(record.bytes)));
@@ -225,7 +241,6 @@ static status scan_capture(capture *c, value_list *macs, memory_macs *r) {
 }
 
 status memory_macs_scan(const char *folder, memory_macs *r) {
-    enum { ETHERNET = 1 };
     char *entry = (char *)folder;
     text_list entries = {1, &entry}, files = {0, NULL};
     value_list macs = {0, 0, NULL};
@@ -237,10 +252,9 @@ status memory_macs_scan(const char *folder, memory_macs *r) {
         capture *c = NULL;
         if (capture_open(&c, files.item[i]) != ST_OK)
             continue; /* the other parts say so */
-        if (capture_link_type(c) == ETHERNET) {
-            r->captures++;
-            st = scan_capture(c, &macs, r);
-        }
+        double before = r->frames;
+        st = scan_capture(c, &macs, r);
+        r->captures += capture_link_type(c) == ETHERNET || r->frames > before;
         capture_close(&c);
     }
     r->addresses = (double)macs.n;

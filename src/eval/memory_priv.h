@@ -52,8 +52,8 @@ status memory_begin_measure(const eval_world *w, memory_begin **r);
 /* ---- memory_leak.c: identifiers ---- */
 
 typedef enum memory_identifier {
-    LEAK_ADDRESSES,      /* IPv4, those that identify nobody left out */
-    LEAK_RESERVED,       /* IPv4 for documentation (RFC 5737), multicast, loopback, 0/8, 240/4 */
+    LEAK_ADDRESSES,      /* of IP, those that identify nobody left out */
+    LEAK_RESERVED,       /* for documentation (RFC 5737, 3849), multicast, loopback, 0/8, 240/4, fc00::/7 */
     LEAK_TIMESTAMPS,     /* TSval of TCP timestamp options, 0 left out */
     LEAK_FIRST_SEQUENCE, /* sequence number of a TCP SYN */
     LEAK_PORTS,          /* the client's, TCP and UDP */

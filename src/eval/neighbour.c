@@ -1,8 +1,9 @@
 /* Packing of flows into words, and Hamming distances by population count.
  *
  * A packet's 112 bytes, ordered so that what most packets have shares few words: IPv4 8, TCP 10, TCP options 40 (padded
- * to 46), UDP 6, ICMP 2, IPv4 options 40. The bits present in either of two flows need no third count: they are
- * (bits of a + bits of b + bits present in one only) / 2. */
+ * to 46), UDP 6, ICMP 2, IPv4 options 40. IPv6 lends
+ * its fields of the same meaning to the IPv4 bytes. The bits present in either of two flows need no third count: they
+ * are (bits of a + bits of b + bits present in one only) / 2. */
 #include "eval/neighbour.h"
 
 #include <string.h>
@@ -67,10 +68,17 @@ static void take_service_port(row_bytes *b, unsigned at, const packet *p, unsign
 void neighbour_pack(const packet *p, unsigned client, neighbour_row *row) {
     row_bytes b = {{0}, {0}};
     unsigned l4 = packet_ip_nheader(p);
-    take(&b, AT_IP, p, 0, 4);
-    take(&b, AT_IP + 4, p, 6, 4); /* flags, offset, TTL, protocol */
-    if (l4 > 20)
-        take(&b, AT_IP_OPTIONS, p, 20, l4 - 20);
+    if (packet_is_ipv6(p)) { /* in the places of IPv4's: version, payload length, hop limit, next header */
+        take(&b, AT_IP, p, 0, 1);
+        take(&b, AT_IP + 2, p, 4, 2);
+        take(&b, AT_IP + 6, p, 7, 1);
+        take(&b, AT_IP + 7, p, 6, 1);
+    } else {
+        take(&b, AT_IP, p, 0, 4);
+        take(&b, AT_IP + 4, p, 6, 4); /* flags, offset, TTL, protocol */
+        if (l4 > 20)
+            take(&b, AT_IP_OPTIONS, p, 20, l4 - 20);
+    }
     if (packet_proto(p) == PROTO_TCP) {
         unsigned nbytes = (packet_l4(p)[12] >> 4) * 4u;
         take_service_port(&b, AT_TCP, p, l4, client);
@@ -83,7 +91,7 @@ void neighbour_pack(const packet *p, unsigned client, neighbour_row *row) {
     } else if (packet_proto(p) == PROTO_UDP) {
         take_service_port(&b, AT_UDP, p, l4, client);
         take(&b, AT_UDP + 4, p, l4 + 4, 2); /* length */
-    } else if (packet_proto(p) == PROTO_ICMP) {
+    } else if (packet_is_icmp(p)) {
         take(&b, AT_ICMP, p, l4, 2); /* type, code */
     }
     memcpy(row->value, b.value, ROW_BYTES);

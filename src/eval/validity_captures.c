@@ -177,7 +177,8 @@ static bool put_u32(FILE *to, uint32_t x) {
     return fwrite(&x, sizeof x, 1, to) == 1;
 }
 
-/* A pcap file (nanoseconds, this machine's byte order) with the records of another. */
+/* A pcap file (nanoseconds, this machine's byte order) with the records of another, which may be pcapng: those of its
+ * first link type. */
 static status copy_records(capture *from, FILE *to, const char *path, budget *left) {
     const uint16_t version[] = {2, 4};
     bool good = put_u32(to, 0xa1b23c4d) && fwrite(version, sizeof version, 1, to) == 1 && put_u32(to, 0) &&
@@ -188,6 +189,8 @@ static status copy_records(capture *from, FILE *to, const char *path, budget *le
         TRY(capture_next(from, &r, &end));
         if (end || left->packets == 0 || r.caplen > left->bytes)
             return ST_OK;
+        if (r.link_type != capture_link_type(from))
+            continue;
         left->packets--;
         left->bytes -= r.caplen;
         int64_t time = r.time_ns < 0 ? 0 : r.time_ns;

@@ -2,6 +2,8 @@
 #include "eval/eval_priv.h"
 #include "eval/validity_priv.h"
 
+#include <limits.h>
+
 #include <stdio.h>
 #include "packet/check.h"
 
@@ -46,8 +48,9 @@ static void count_packet(const packet *before, const packet *after, eval_changes
     const packet *b = after ? after : &nothing;
     unsigned na = packet_ip_nheader(before), nb = packet_ip_nheader(b), proto = packet_proto(before);
     unsigned checksum = proto == PROTO_TCP ? 16 : proto == PROTO_UDP ? 6 : 2;
+    unsigned ip_checksum = packet_is_ipv6(before) ? UINT_MAX - 1 : 10; /* IPv6 has none */
     uint64_t changed =
-        count_header(before->header, na, b->header, nb, 10, &c->bits) +
+        count_header(before->header, na, b->header, nb, ip_checksum, &c->bits) +
         count_header(before->header + na, before->nheader - na, b->header + nb, b->nheader - nb, checksum, &c->bits);
     c->packets++;
     c->packets_changed += changed > 0;

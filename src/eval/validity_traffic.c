@@ -33,10 +33,10 @@ static void add_packet(const flow *f, const packet *p, traffic *x) {
     unsigned total = packet_total_len(p), proto = packet_proto(p);
     x->bytes += total;
     x->size[bin_of(total, size_top, SIZE_BINS)]++;
-    x->ttl[bin_of(p->header[8], ttl_top, TTL_BINS)]++;
+    x->ttl[bin_of(p->header[packet_ttl_at(p)], ttl_top, TTL_BINS)]++;
     x->tcp += proto == PROTO_TCP;
     x->udp += proto == PROTO_UDP;
-    x->icmp += proto == PROTO_ICMP;
+    x->icmp += packet_is_icmp(p);
     if (proto == PROTO_TCP || proto == PROTO_UDP)
         x->port[f->key.port[1]]++;
     if (proto != PROTO_TCP || packet_ip_nheader(p) + 20u > p->nheader)
@@ -47,16 +47,17 @@ static void add_packet(const flow *f, const packet *p, traffic *x) {
 }
 
 /* A flow's key as bytes, the same from both sides. */
-enum { KEY_BYTES = 13 };
+enum { KEY_BYTES = 38 };
 static void key_bytes(const flow_key *k, uint8_t *to) {
     flow_key other = flow_key_reverse(k);
     bool swap = k->addr[0] > k->addr[1] || (k->addr[0] == k->addr[1] && k->port[0] > k->port[1]);
     const flow_key *use = swap ? &other : k;
     to[0] = use->proto;
-    put32(to + 1, (uint32_t)use->addr[0]);
-    put32(to + 5, (uint32_t)use->addr[1]);
-    put16(to + 9, use->port[0]);
-    put16(to + 11, use->port[1]);
+    to[1] = use->ipv6;
+    ip_address_put(use->addr[0], to + 2, 16);
+    ip_address_put(use->addr[1], to + 18, 16);
+    put16(to + 34, use->port[0]);
+    put16(to + 36, use->port[1]);
 }
 
 static int by_key(const void *a, const void *b) {

@@ -51,7 +51,7 @@ static status read_packets(capture *c, reading *in, flow_table *flows) {
             return ST_OK;
         if (frame > UINT32_MAX)
             return FAIL(ST_RANGE, "%s: more than 2^32 records", in->path);
-        if (packet_decode(capture_link_type(c), r.bytes, r.caplen, r.wire_len, &p) != SKIP_NONE)
+        if (packet_decode(r.link_type, r.bytes, r.caplen, r.wire_len, &p) != SKIP_NONE)
             continue;
         p.time_ns = r.time_ns;
         p.frame = (uint32_t)frame;
@@ -142,10 +142,9 @@ static status map_csv_labels(eval_world *w, const labels *l, int32_t **map) {
 static status read_by_csv(eval_world *w, const text_list *files, const text_list *names, bool *zero) {
     labels *l = NULL;
     int32_t *map = NULL;
-    size_t nipv6;
     status st = labels_open(&l, w->e->eval.labels);
     if (!st)
-        st = labels_keep(l, names, &nipv6);
+        st = labels_keep(l, names);
     if (!st)
         st = map_csv_labels(w, l, &map);
     for (size_t i = 0; !st && i < files->n; i++) {

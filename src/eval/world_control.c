@@ -1,12 +1,14 @@
 /* Two controls that any measure has to tell from real flows.
  *
  * random: one flow for each synthetic flow, of its label and length; every header bit is random, but for the protocol
- * (TCP, UDP or ICMP) and the header lengths (5 to 15 words), without which there would be no fields to look at.
+ * (TCP, UDP or ICMP), the header lengths (5 to 15 words) and a version that is not 6, without which there would be no
+ * fields to look at.
  *
  * marginal: for each synthetic flow one whose length, directions, gaps and header fields are each drawn by itself from
  * the training flows of its class. So every field has its right distribution, and nothing fits anything else: lengths,
  * checksums, numbers, not even the length of a header its options (which are cut, or filled with zeros). The protocol
- * is drawn first, transport fields from packets of that protocol. A class without training flows has none. */
+ * is drawn first, transport fields from packets of that protocol. Fields are those of nPrint, so packets of IPv6 lend
+ * nothing, and a class without training flows of IPv4 has none. */
 #include "eval/world_priv.h"
 
 #include <math.h>
@@ -28,7 +30,7 @@ static packet random_packet(rng *r) {
     for (unsigned i = 0; i < PACKET_HEADER_MAX; i++)
         p.header[i] = (uint8_t)rng_u32(r);
     unsigned ip_words = 5 + rng_below(r, 11), tcp_words = 5 + rng_below(r, 11), nip = 4 * ip_words;
-    p.header[0] = (uint8_t)((p.header[0] & 0xf0) | ip_words);
+    p.header[0] = (uint8_t)((packet_is_ipv6(&p) ? 0x40 : p.header[0] & 0xf0) | ip_words);
     p.header[9] = protocol;
     if (protocol == PROTO_TCP)
         p.header[nip + 12] = (uint8_t)(tcp_words << 4 | (p.header[nip + 12] & 0x0f));
@@ -83,6 +85,8 @@ static status values_add(class_values *v, const flow *f) {
     v->lengths[v->nlengths++] = f->npackets;
     for (size_t i = 0; i < f->npackets; i++) {
         const packet *p = &f->packets[i];
+        if (packet_is_ipv6(p))
+            continue;
         TRY(pool_add(&v->all, p));
         TRY(pool_add(pool_of(v, packet_proto(p)), p));
         if (i == 0)

@@ -221,8 +221,11 @@ static status finish_flow(const studio *s, worker *w, const plan_label *l, uint6
     bool ports = w->raw.key.proto == PROTO_TCP || w->raw.key.proto == PROTO_UDP;
     if (ports && w->raw.key.port[0] < w->raw.key.port[1]) { /* the first sender is the service */
         uint32_t client = initial.addr[0];
+        ip_address client6 = initial.addr6[0];
         initial.addr[0] = initial.addr[1];
         initial.addr[1] = client;
+        initial.addr6[0] = initial.addr6[1];
+        initial.addr6[1] = client6;
         TRY(s->layout->decode(cells, NULL, w->nexist[k], &initial, &w->raw, NULL));
     }
     if (ports)

@@ -248,7 +248,10 @@ static status flows_csv(const dataset *d, const dataset_tables *tables, const in
         dataset_flow_info(d, i, &f);
         for (unsigned side = 0; side < 2; side++)
             ip_address_format(f.key.addr[side], f.key.ipv6, text[side]);
-        const char *proto = f.key.proto == PROTO_TCP ? "tcp" : f.key.proto == PROTO_UDP ? "udp" : "icmp";
+        const char *proto = f.key.proto == PROTO_TCP      ? "tcp"
+                            : f.key.proto == PROTO_UDP    ? "udp"
+                            : f.key.proto == PROTO_ICMPV6 ? "icmp6"
+                                                          : "icmp";
         fprintf(w.stream, "all.pcap,%zu,%s,%s,%u,%s,%u,", i, proto, text[0], f.key.port[0], text[1], f.key.port[1]);
         put_field(w.stream, tables->label[f.label]);
         fputc(',', w.stream);

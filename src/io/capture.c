@@ -1,224 +1,153 @@
-/* Reading capture files through libpcap, compressed or not.
+/* Opening and reading capture files; the records of classic pcap.
  *
- * Bytes reach libpcap through a stdio cookie, so that gzip and pipes work alike. Microsecond files are read with their
- * own precision and scaled here: libpcap scales in 32 bits, which destroys fractions beyond a second. libpcap hands the
- * unsigned 32-bit seconds of a pcap file out as signed; they are turned back. A pcapng file whose interfaces differ in
- * link type or snap length ends where libpcap refuses it, with libpcap's words as the damage. */
-#include <errno.h>
-#include <fcntl.h>
-#include <pcap/pcap.h>
+ * libpcap is not used: it refuses pcapng files whose interfaces differ in link type or snap length, scales times in 32
+ * bits, and cuts records to the snap length of the file header. What is read here are versions 2.0 to 2.4 of pcap, of
+ * either byte order, with micro- or nanoseconds, and with the longer records of Kuznetzov's patched libpcap.
+ * Reference: draft-ietf-opsawg-pcap. */
+#include <stdarg.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include <zlib.h>
 #include "base/file.h"
 #include "base/memory.h"
-#include "io/capture.h"
+#include "io/capture_priv.h"
 
-enum { BUFFER = 1 << 20, MAGIC = 4, GZIP_WINDOW = 15 + 16 }; /* inflateInit2: largest window, gzip header */
-enum { MAGIC_PCAPNG = 0x0a0d0d0a, MAGIC_NANO = 0xa1b23c4d, MAGIC_NANO_SWAPPED = 0x4d3cb2a1 };
+enum { FILE_HEADER = 24, RECORD_HEADER = 16, RECORD_HEADER_KUZNETZOV = 24, RECORD_MAX = 262144 };
+/* As the writer's memory had them. */
+#define MAGIC_MICRO 0xa1b2c3d4u
+#define MAGIC_NANO 0xa1b23c4du
+#define MAGIC_KUZNETZOV 0xa1b2cd34u
+#define MAGIC_PCAPNG 0x0a0d0d0au
+enum { LINK_TYPE_BITS = 0x03ffffff }; /* those above say how long a frame check sequence is */
 
-/* Where bytes come from. The first ones were looked at and are served again. zlib's own file reading is not used: it
- * throws away what it unpacked before an error. */
-typedef struct source {
-    int fd;
-    bool gzip, input_end, member_end, failed; /* member_end: between two members of a gzip file */
-    z_stream z;
-    uint8_t *packed; /* BUFFER bytes that z reads from */
-    uint8_t first[MAGIC];
-    size_t nfirst, served;
-    char error[128];
-} source;
-
-struct capture {
-    char *path, *buffer, *damage;
-    pcap_t *pcap;
-    source from;
-    uint64_t nrecords;
-    int64_t nanoseconds; /* of a unit of tv_usec */
-    bool unsigned_time;  /* pcap's 32-bit fields */
-};
-
-static ssize_t read_some(source *s, void *to, size_t n) {
-    ssize_t got;
-    do
-        got = read(s->fd, to, n);
-    while (got < 0 && errno == EINTR);
-    if (got < 0)
-        snprintf(s->error, sizeof s->error, "%s", strerror(errno));
-    return got;
+void capture_note(capture *c, const char *format, ...) {
+    if (c->damage != NULL)
+        return;
+    char text[160];
+    va_list values;
+    va_start(values, format);
+    vsnprintf(text, sizeof text, format, values);
+    va_end(values);
+    c->damage = text_format("after record %llu: %s", (unsigned long long)c->nrecords, text);
 }
 
-static ssize_t gzip_failed(source *s, const char *why) {
-    snprintf(s->error, sizeof s->error, "gzip: %s", why);
-    errno = EIO;
-    return -1;
+void capture_note_cut(capture *c, const char *what, size_t have, size_t wanted) {
+    if (c->from.error[0] != '\0')
+        capture_note(c, "%s", c->from.error);
+    else
+        capture_note(c, "the file ends inside %s: %zu of %zu bytes", what, have, wanted);
 }
 
-/* Unpack at least one byte; 0 at the end of the last member. What comes before an error is delivered before it. */
-static ssize_t unpack_some(source *s, void *to, size_t n) {
-    s->z.next_out = to;
-    s->z.avail_out = n < (1u << 30) ? (uInt)n : 1u << 30;
-    uInt wanted = s->z.avail_out;
-    while (s->z.avail_out == wanted) {
-        if (s->failed)
-            return gzip_failed(s, s->z.msg != NULL ? s->z.msg : "damaged");
-        if (s->z.avail_in == 0 && !s->input_end) {
-            ssize_t got = read_some(s, s->packed, BUFFER);
-            if (got < 0)
-                return -1;
-            s->input_end = got == 0;
-            s->z.next_in = s->packed;
-            s->z.avail_in = (uInt)got;
-        }
-        if (s->member_end) {
-            if (s->z.avail_in == 0 || *s->z.next_in != 0x1f) /* what gzip calls trailing garbage ends the file too */
-                return 0;
-            inflateReset(&s->z);
-            s->member_end = false;
-        }
-        if (s->z.avail_in == 0)
-            return gzip_failed(s, "the file ends early");
-        int code = inflate(&s->z, Z_NO_FLUSH);
-        s->member_end = code == Z_STREAM_END;
-        s->failed = code != Z_OK && code != Z_STREAM_END && code != Z_BUF_ERROR;
+/* Record header: seconds 32 | fraction 32 | bytes captured 32 | bytes on the wire 32. Before version 2.3 the two
+ * lengths stood the other way round, and in 2.3 either way. */
+static bool next_pcap(capture *c, capture_record *r) {
+    size_t have, nheader = c->nrecord_header;
+    const uint8_t *header = source_peek(&c->from, nheader, &have);
+    if (have < nheader) {
+        if (have > 0 || c->from.error[0] != '\0')
+            capture_note_cut(c, "a record header", have, nheader);
+        return false;
     }
-    return (ssize_t)(wanted - s->z.avail_out);
-}
-
-static ssize_t source_pull(source *s, void *to, size_t n) {
-    return s->gzip ? unpack_some(s, to, n) : read_some(s, to, n);
-}
-
-static ssize_t source_read(void *cookie, char *to, size_t n) {
-    source *s = cookie;
-    if (s->served == s->nfirst)
-        return source_pull(s, to, n);
-    size_t left = s->nfirst - s->served;
-    if (n > left)
-        n = left;
-    memcpy(to, s->first + s->served, n);
-    s->served += n;
-    return (ssize_t)n;
-}
-
-static void source_fill(source *s) {
-    s->nfirst = s->served = 0;
-    while (s->nfirst < MAGIC) {
-        ssize_t got = source_pull(s, s->first + s->nfirst, MAGIC - s->nfirst);
-        if (got <= 0)
-            break;
-        s->nfirst += (size_t)got;
+    uint32_t seconds = capture_u32(c, header), fraction = capture_u32(c, header + 4);
+    uint32_t caplen = capture_u32(c, header + 8), len = capture_u32(c, header + 12);
+    if (c->minor < 3 || (c->minor == 3 && caplen > len)) {
+        uint32_t other = caplen;
+        caplen = len;
+        len = other;
     }
+    if (caplen > RECORD_MAX) {
+        capture_note(c, "a record of %u bytes, more than %d", caplen, RECORD_MAX);
+        return false;
+    }
+    size_t n = nheader + caplen;
+    const uint8_t *record = source_peek(&c->from, n, &have);
+    if (have < n) {
+        capture_note_cut(c, "a record", have - nheader, caplen);
+        return false;
+    }
+    source_take(&c->from, n);
+    *r = (capture_record){.time_ns = (int64_t)seconds * 1000000000 + (int64_t)fraction * c->nanoseconds,
+                          .caplen = caplen,
+                          .wire_len = len > caplen ? len : caplen,
+                          .link_type = c->link_type,
+                          .bytes = record + nheader};
+    return true;
 }
 
-static status source_open(source *s, const char *path) {
-    struct stat info;
-    s->fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (s->fd < 0)
-        return FAIL(ST_IO, "%s: %s", path, strerror(errno));
-    if (fstat(s->fd, &info) == 0 && S_ISDIR(info.st_mode))
-        return FAIL(ST_IO, "%s: is a folder", path);
-    source_fill(s);
-    if (s->error[0] != '\0')
-        return FAIL(ST_IO, "%s: %s", path, s->error);
-    if (s->nfirst < 2 || s->first[0] != 0x1f || s->first[1] != 0x8b)
-        return ST_OK;
-    s->packed = malloc(BUFFER);
-    if (s->packed == NULL || inflateInit2(&s->z, GZIP_WINDOW) != Z_OK)
-        return FAIL(ST_MEMORY, "%s: no memory to decompress", path);
-    memcpy(s->packed, s->first, s->nfirst);
-    s->z.next_in = s->packed;
-    s->z.avail_in = (uInt)s->nfirst;
-    s->gzip = true;
-    source_fill(s);
+/* File header: magic 32 | version 16, 16 | zone 32 | accuracy 32 | snap length 32 | link type 32. */
+static status open_pcap(capture *c, uint32_t magic) {
+    size_t have;
+    const uint8_t *header = source_peek(&c->from, FILE_HEADER, &have);
+    if (have < FILE_HEADER)
+        return FAIL(ST_FORMAT, "%s: no capture: the file ends inside its header: %zu of %d bytes", c->path, have,
+                    FILE_HEADER);
+    c->nanoseconds = magic == MAGIC_NANO ? 1 : 1000;
+    c->nrecord_header = magic == MAGIC_KUZNETZOV ? RECORD_HEADER_KUZNETZOV : RECORD_HEADER;
+    unsigned major = capture_u16(c, header + 4);
+    c->minor = capture_u16(c, header + 6);
+    c->link_type = (int)(capture_u32(c, header + 20) & LINK_TYPE_BITS);
+    if (major != 2 || c->minor > 4)
+        return FAIL(ST_FORMAT, "%s: no capture: pcap of the unknown version %u.%u", c->path, major, c->minor);
+    source_take(&c->from, FILE_HEADER);
+    c->next = next_pcap;
     return ST_OK;
 }
 
-static void source_close(source *s) {
-    if (s->gzip)
-        inflateEnd(&s->z);
-    free(s->packed);
-    if (s->fd >= 0)
-        close(s->fd);
+/* The number in a file's first bytes, in whichever order it is known; 0 if in neither. */
+static uint32_t known_magic(const uint8_t *first, bool *swapped) {
+    static const uint32_t known[] = {MAGIC_MICRO, MAGIC_NANO, MAGIC_KUZNETZOV, MAGIC_PCAPNG};
+    uint32_t magic;
+    memcpy(&magic, first, sizeof magic);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (magic == known[i] || magic == __builtin_bswap32(known[i])) {
+            *swapped = magic != known[i];
+            return known[i];
+        }
+    return 0;
 }
 
-/* How time stamps are to be read, from the magic number in the file's first bytes. */
-static unsigned choose_precision(capture *c) {
-    uint32_t magic = 0;
-    memcpy(&magic, c->from.first, c->from.nfirst);
-    bool nano = magic == MAGIC_NANO || magic == MAGIC_NANO_SWAPPED;
-    c->unsigned_time = magic != MAGIC_PCAPNG;
-    c->nanoseconds = nano || magic == MAGIC_PCAPNG ? 1 : 1000;
-    return c->nanoseconds == 1 ? PCAP_TSTAMP_PRECISION_NANO : PCAP_TSTAMP_PRECISION_MICRO;
+static status begin(capture *c) {
+    size_t have;
+    const uint8_t *first = source_peek(&c->from, 4, &have);
+    if (have < 4) {
+        const char *why = have == 0 ? "the file is empty" : "the file has less than four bytes";
+        return FAIL(ST_FORMAT, "%s: no capture: %s", c->path, c->from.error[0] != '\0' ? c->from.error : why);
+    }
+    switch (known_magic(first, &c->swapped)) {
+    case 0:
+        return FAIL(ST_FORMAT, "%s: no capture: neither pcap nor pcapng", c->path);
+    case MAGIC_PCAPNG:
+        return capture_open_ng(c);
+    default:
+        return open_pcap(c, known_magic(first, &c->swapped));
+    }
 }
 
 status capture_open(capture **out, const char *path) {
-    status st = ST_OK;
     capture *c = NULL;
-    char why[PCAP_ERRBUF_SIZE] = "";
     *out = NULL;
     TRY(NEW(1, &c));
-    c->from.fd = -1;
     c->path = text_copy(path);
-    c->buffer = malloc(BUFFER);
-    if (c->buffer == NULL) {
-        st = FAIL(ST_MEMORY, "%s: no memory for a buffer", path);
-        goto failed;
-    }
-    TRY_TO(failed, source_open(&c->from, path));
-    FILE *stream = fopencookie(&c->from, "rb", (cookie_io_functions_t){.read = source_read});
-    if (stream == NULL) {
-        st = FAIL(ST_MEMORY, "%s: no memory for a stream", path);
-        goto failed;
-    }
-    setvbuf(stream, c->buffer, _IOFBF, BUFFER);
-    c->pcap = pcap_fopen_offline_with_tstamp_precision(stream, choose_precision(c), why);
-    if (c->pcap == NULL) {
-        fclose(stream);
-        st = FAIL(ST_FORMAT, "%s: no capture: %s", path, c->from.error[0] != '\0' ? c->from.error : why);
-        goto failed;
-    }
+    status st = source_open(&c->from, path);
+    if (st == ST_OK)
+        st = begin(c);
+    if (st != ST_OK)
+        capture_close(&c);
     *out = c;
-    return ST_OK;
-failed:
-    capture_close(&c);
     return st;
 }
 
 int capture_link_type(const capture *c) {
-    return pcap_datalink(c->pcap);
-}
-
-/* A pcapng file may hold any 64-bit time; what does not fit is the latest or earliest time there is. */
-static int64_t time_of(const capture *c, const struct timeval *t) {
-    int64_t seconds = c->unsigned_time ? (int64_t)(uint32_t)t->tv_sec : t->tv_sec;
-    int64_t fraction = c->unsigned_time ? (int64_t)(uint32_t)t->tv_usec : t->tv_usec;
-    int64_t whole, sum;
-    if (__builtin_mul_overflow(seconds, (int64_t)1000000000, &whole) ||
-        __builtin_add_overflow(whole, fraction * c->nanoseconds, &sum))
-        return seconds < 0 ? INT64_MIN : INT64_MAX;
-    return sum;
+    return c->link_type;
 }
 
 status capture_next(capture *c, capture_record *r, bool *end) {
-    struct pcap_pkthdr *header;
-    const u_char *bytes;
-    *end = false;
-    int got = c->damage != NULL ? PCAP_ERROR_BREAK : pcap_next_ex(c->pcap, &header, &bytes);
-    if (got == 1) {
-        r->time_ns = time_of(c, &header->ts);
-        r->caplen = header->caplen;
-        r->wire_len = header->len > header->caplen ? header->len : header->caplen;
-        r->bytes = bytes;
-        c->nrecords++;
-        return ST_OK;
+    if (c->pending) {
+        *r = c->first;
+        c->pending = false;
+    } else if (c->ended || !c->next(c, r)) {
+        c->ended = true;
     }
-    *end = true;
-    if (c->damage == NULL && (got == PCAP_ERROR || c->from.error[0] != '\0'))
-        c->damage = text_format("after record %llu: %s", (unsigned long long)c->nrecords,
-                                c->from.error[0] != '\0' ? c->from.error : pcap_geterr(c->pcap));
+    *end = c->ended;
+    c->nrecords += !c->ended;
     return ST_OK;
 }
 
@@ -230,11 +159,9 @@ void capture_close(capture **out) {
     capture *c = *out;
     if (c == NULL)
         return;
-    if (c->pcap != NULL)
-        pcap_close(c->pcap); /* closes the stream */
     source_close(&c->from);
     free(c->path);
-    free(c->buffer);
     free(c->damage);
+    free(c->interfaces);
     memory_free(out);
 }

@@ -1,5 +1,5 @@
-/* Capture files: pcap and pcapng through libpcap (any byte order, micro- or nanoseconds, gzip-compressed or not), and a
- * nanosecond pcap writer. Local. */
+/* Capture files: pcap and pcapng (any byte order and time resolution, gzip-compressed or not), and a nanosecond pcap
+ * writer. Local. */
 #ifndef ND_IO_CAPTURE_H
 #define ND_IO_CAPTURE_H
 
@@ -11,14 +11,17 @@ typedef struct capture capture;
 typedef struct capture_record {
     int64_t time_ns;
     size_t caplen, wire_len; /* wire_len >= caplen is made sure of */
+    int link_type;           /* LINKTYPE_ of this record: the interfaces of a pcapng file may differ */
     const uint8_t *bytes;    /* valid until the next call */
 } capture_record;
 
 /* ST_IO if missing or unreadable, ST_FORMAT if it is no capture; the message names file and reason. */
 status capture_open(capture **c, const char *path);
+/* LINKTYPE_ of the file; of a pcapng file that of its first record, or without any of its first interface, or -1. */
 int capture_link_type(const capture *c);
 /* The next record; *end is set at the end of the file. A damaged or cut file gives its good records, then *end, and
- * capture_damage says what was wrong. */
+ * capture_damage says what was wrong first, and where. In a pcapng file records behind a damaged block are still good
+ * where the block's bounds are. */
 status capture_next(capture *c, capture_record *r, bool *end);
 const char *capture_damage(const capture *c); /* NULL if the file ended as it should */
 void capture_close(capture **c);

@@ -16,25 +16,38 @@ bool convert_wanted(int argc, char **argv) {
            (strcmp(argv[1], "--info") == 0 || strcmp(argv[1], "--export") == 0 || strcmp(argv[1], "--import") == 0);
 }
 
+/* nprint, nprint-v6, png, png-v6: a form of row and whether it is a picture. */
+static status find_form(const char *option, const char *name, const nprint_form **form, bool *png) {
+    *png = strncmp(name, "png", 3) == 0;
+    *form = nprint_form_find(name);
+    if (strcmp(name, "png") == 0)
+        *form = &nprint_ipv4_form;
+    else if (strcmp(name, "png-v6") == 0)
+        *form = &nprint_ipv6_form;
+    return *form != NULL ? ST_OK : FAIL(ST_USAGE, "%s '%s': nprint or png is wanted, or either with -v6", option, name);
+}
+
 static status run_export(int argc, char **argv) {
     int64_t limit = 0;
+    const nprint_form *form;
+    bool png;
     if (argc == 7 && strcmp(argv[5], "--limit") == 0)
         TRY(text_to_int(argv[6], "--limit", 1, INT64_MAX, &limit));
     else if (argc != 5)
-        return FAIL(ST_USAGE, "usage: ndencode --export nprint|png DATASET_OR_CAPTURE FOLDER [--limit N]");
-    bool png = strcmp(argv[2], "png") == 0;
-    if (!png && strcmp(argv[2], "nprint") != 0)
-        return FAIL(ST_USAGE, "--export '%s': nprint or png is wanted", argv[2]);
+        return FAIL(ST_USAGE, "usage: ndencode --export nprint|nprint-v6|png|png-v6 DATASET_OR_CAPTURE FOLDER "
+                              "[--limit N]");
+    TRY(find_form("--export", argv[2], &form, &png));
     TRY(file_make_folders(argv[4]));
-    return png ? export_png(argv[3], argv[4], (uint64_t)limit) : export_nprint(argv[3], argv[4], (uint64_t)limit);
+    return png ? export_png(form, argv[3], argv[4], (uint64_t)limit)
+               : export_nprint(form, argv[3], argv[4], (uint64_t)limit);
 }
 
 static status run_import(int argc, char **argv) {
+    const nprint_form *form; /* the inputs say theirs */
+    bool png;
     if (argc < 5)
         return FAIL(ST_USAGE, "usage: ndencode --import nprint|png INPUT... OUT.h5");
-    bool png = strcmp(argv[2], "png") == 0;
-    if (!png && strcmp(argv[2], "nprint") != 0)
-        return FAIL(ST_USAGE, "--import '%s': nprint or png is wanted", argv[2]);
+    TRY(find_form("--import", argv[2], &form, &png));
     return png ? import_png(argc - 4, argv + 3, argv[argc - 1]) : import_nprint(argc - 4, argv + 3, argv[argc - 1]);
 }
 

@@ -1,17 +1,18 @@
 /* The dataset: flows and packets in one HDF5 file, real or synthetic alike.
  *
  * /packet/{time,wire_len,frame,dir,nheader} and /packet/header (bytes of all headers one after another),
- * /flow/{npackets,label,file,run,proto,addr,port}, /table/{label,macro,prompt,file,sha256,run}, /skip/{reason,count};
- * attributes schema = "nd-dataset", version, created_by, config. Counts, not offsets, are stored, so that parts join by
- * plain concatenation. All integers little-endian; columns chunked, shuffled and deflated. docs/dataset.md is the
- * reference. Local: one process writes one file with the serial driver; parts are joined by dataset_merge. */
+ * /flow/{npackets,label,file,run,ip_version,proto,addr,port}, /table/{label,macro,prompt,file,sha256,run},
+ * /skip/{reason,count}; attributes schema = "nd-dataset", version, created_by, config. Counts, not offsets, are stored,
+ * so that parts join by plain concatenation. All integers little-endian; columns chunked, shuffled and deflated.
+ * docs/dataset.md is the reference. Local: one process writes one file with the serial driver; parts are joined by
+ * dataset_merge. */
 #ifndef ND_IO_DATASET_H
 #define ND_IO_DATASET_H
 
 #include "base/config.h"
 #include "packet/flow.h"
 
-enum { DATASET_VERSION = 1 };
+enum { DATASET_VERSION = 2 }; /* written; 1, without IPv6, is read too */
 
 typedef struct dataset_tables {
     size_t nlabels;

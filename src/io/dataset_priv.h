@@ -22,6 +22,7 @@ typedef enum column_id {
     COLUMN_LABEL,
     COLUMN_FILE,
     COLUMN_RUN,
+    COLUMN_IP_VERSION,
     COLUMN_PROTO,
     COLUMN_ADDR,
     COLUMN_PORT,
@@ -37,6 +38,8 @@ typedef struct column_spec {
 } column_spec;
 
 extern const column_spec dataset_columns[COLUMN_COUNT];
+/* Addresses of version 1, which has no column of IP versions. */
+extern const column_spec dataset_addr_version_1;
 hid_t dataset_column_type(column_id c);
 
 typedef struct column {
@@ -59,11 +62,13 @@ struct dataset {
     int compress;
     chunk_queue *queue;
     /* reading */
+    uint64_t version;
     uint64_t *first_packet, *first_header; /* nflows + 1: of each flow */
     int32_t *label, *run;                  /* columns of the flows */
-    uint32_t *file_index, *addr;
+    uint32_t *file_index;
     uint16_t *port;
-    uint8_t *proto;
+    uint8_t *ip_version, *proto;
+    uint8_t *addr; /* 2 x 16 bytes a flow */
 };
 
 static inline size_t column_element(column_id c) {

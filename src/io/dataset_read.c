@@ -70,28 +70,37 @@ static status read_tables(dataset *d) {
 
 static status check_schema(dataset *d) {
     char schema[32];
-    uint64_t version = 0, complete = 0;
+    uint64_t complete = 0;
     if (h5_read_text_attribute(d->path, d->file, "schema", schema, sizeof schema) != ST_OK ||
         strcmp(schema, DATASET_SCHEMA) != 0)
         return FAIL(ST_FORMAT, "%s: an HDF5 file, but no dataset of nd (no attribute schema = %s)", d->path,
                     DATASET_SCHEMA);
-    TRY(h5_read_u64_attribute(d->path, d->file, "version", &version));
-    if (version > DATASET_VERSION || version == 0)
+    TRY(h5_read_u64_attribute(d->path, d->file, "version", &d->version));
+    if (d->version > DATASET_VERSION || d->version == 0)
         return FAIL(ST_FORMAT,
                     "%s: written by a newer version of nd (dataset version %" PRIu64 ", this one reads up to %d)",
-                    d->path, version, DATASET_VERSION);
+                    d->path, d->version, DATASET_VERSION);
     if (h5_read_u64_attribute(d->path, d->file, "complete", &complete) != ST_OK || complete != 1)
         return FAIL(ST_FORMAT, "%s: incomplete: its writer did not finish", d->path);
     return ST_OK;
 }
 
+static const column_spec *spec_of(const dataset *d, column_id id) {
+    return d->version == 1 && id == COLUMN_ADDR ? &dataset_addr_version_1 : &dataset_columns[id];
+}
+
+static hid_t type_of(const dataset *d, column_id id) {
+    return d->version == 1 && id == COLUMN_ADDR ? H5T_STD_U32LE : dataset_column_type(id);
+}
+
 /* Packet columns are as long as each other, and so are flow columns. */
 static status open_columns(dataset *d) {
     for (int id = 0; id < COLUMN_COUNT; id++) {
-        const column_spec *spec = &dataset_columns[id];
+        const column_spec *spec = spec_of(d, (column_id)id);
         column *c = &d->columns[id];
-        TRY(h5_open_column(d->path, d->file, spec->name, dataset_column_type((column_id)id), spec->width, &c->set,
-                           &c->n));
+        if (d->version == 1 && id == COLUMN_IP_VERSION)
+            continue;
+        TRY(h5_open_column(d->path, d->file, spec->name, type_of(d, (column_id)id), spec->width, &c->set, &c->n));
         const column *first = &d->columns[id < COLUMN_FIRST_FLOW ? COLUMN_TIME : COLUMN_FIRST_FLOW];
         if (id != COLUMN_HEADER && c->n != first->n)
             return FAIL(ST_FORMAT, "%s: /%s has %" PRIu64 " elements where %" PRIu64 " were expected", d->path,
@@ -103,11 +112,11 @@ static status open_columns(dataset *d) {
 }
 
 static status read_range(dataset *d, column_id id, uint64_t start, size_t n, void *to) {
-    const column_spec *spec = &dataset_columns[id];
+    const column_spec *spec = spec_of(d, id);
     int rank = spec->width > 1 ? 2 : 1;
     hsize_t offset[2] = {start, 0}, count[2] = {n, spec->width};
     status st = ST_OK;
-    hid_t from = H5I_INVALID_HID, memory = H5I_INVALID_HID, type = dataset_column_type(id);
+    hid_t from = H5I_INVALID_HID, memory = H5I_INVALID_HID, type = type_of(d, id);
     TRY_H5_TO(out, ST_LIBRARY, d->path, memory = H5Screate_simple(rank, count, NULL));
     TRY_H5_TO(out, ST_FORMAT, d->path, from = H5Dget_space(d->columns[id].set));
     TRY_H5_TO(out, ST_FORMAT, d->path, H5Sselect_hyperslab(from, H5S_SELECT_SET, offset, NULL, count, NULL));
@@ -134,6 +143,16 @@ static status load_block(dataset *d, column_id id, uint64_t at) {
     return ST_OK;
 }
 
+/* Version 1 held IPv4 only, and addresses as numbers. They were read to the start of d->addr, and end further up. */
+static void from_version_1(dataset *d, size_t n) {
+    for (size_t i = 2 * n; i-- > 0;) {
+        uint32_t address;
+        memcpy(&address, d->addr + 4 * i, sizeof address);
+        ip_address_put(address, d->addr + 16 * i, 16);
+    }
+    memset(d->ip_version, 4, n);
+}
+
 static status read_flow_columns(dataset *d) {
     size_t n = (size_t)d->columns[COLUMN_NPACKETS].n;
     TRY(memory_new(n + 1, sizeof(uint64_t), &d->first_packet));
@@ -141,13 +160,17 @@ static status read_flow_columns(dataset *d) {
     struct {
         column_id id;
         void *array; /* address of the pointer */
-    } const wanted[] = {{COLUMN_LABEL, &d->label}, {COLUMN_RUN, &d->run},   {COLUMN_FILE, &d->file_index},
-                        {COLUMN_PROTO, &d->proto}, {COLUMN_ADDR, &d->addr}, {COLUMN_PORT, &d->port}};
+    } const wanted[] = {{COLUMN_LABEL, &d->label},     {COLUMN_RUN, &d->run},
+                        {COLUMN_FILE, &d->file_index}, {COLUMN_IP_VERSION, &d->ip_version},
+                        {COLUMN_PROTO, &d->proto},     {COLUMN_ADDR, &d->addr},
+                        {COLUMN_PORT, &d->port}};
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
         TRY(memory_new(n, column_element(wanted[i].id), wanted[i].array));
-        if (n > 0)
+        if (n > 0 && d->columns[wanted[i].id].set >= 0)
             TRY(read_range(d, wanted[i].id, 0, n, *(void **)wanted[i].array));
     }
+    if (d->version == 1)
+        from_version_1(d, n);
     /* Counts become offsets: element i + 1 first holds the count of flow i. */
     if (n > 0)
         TRY(read_range(d, COLUMN_NPACKETS, 0, n, d->first_packet + 1));
@@ -170,8 +193,14 @@ static status check_flows(dataset *d) {
             return FAIL(ST_FORMAT, "%s: flow %zu has run %d of %zu", d->path, i, d->run[i], t->nruns);
         if (d->file_index[i] >= (t->nfiles > 0 ? t->nfiles : 1))
             return FAIL(ST_FORMAT, "%s: flow %zu has file %u of %zu", d->path, i, d->file_index[i], t->nfiles);
-        if (d->proto[i] != PROTO_TCP && d->proto[i] != PROTO_UDP && d->proto[i] != PROTO_ICMP)
+        if (d->ip_version[i] != 4 && d->ip_version[i] != 6)
+            return FAIL(ST_FORMAT, "%s: flow %zu is of IP version %u", d->path, i, d->ip_version[i]);
+        if (d->proto[i] != PROTO_TCP && d->proto[i] != PROTO_UDP &&
+            d->proto[i] != (d->ip_version[i] == 4 ? PROTO_ICMP : PROTO_ICMPV6))
             return FAIL(ST_FORMAT, "%s: flow %zu has protocol %u", d->path, i, d->proto[i]);
+        for (int side = 0; side < 2 && d->ip_version[i] == 4; side++)
+            if (ip_address_get(d->addr + 32 * i + 16 * side, 16) > UINT32_MAX)
+                return FAIL(ST_FORMAT, "%s: flow %zu is IPv4 and has an address of more than four bytes", d->path, i);
     }
     if (d->first_packet[n] != npackets)
         return FAIL(ST_FORMAT, "%s: %" PRIu64 " packets in the flows, %" PRIu64 " in the columns", d->path,
@@ -242,8 +271,9 @@ void dataset_flow_info(const dataset *d, size_t i, flow *f) {
     ASSERT(i < dataset_nflows(d));
     flow_init(f);
     f->key.proto = d->proto[i];
-    f->key.addr[0] = d->addr[2 * i];
-    f->key.addr[1] = d->addr[2 * i + 1];
+    f->key.ipv6 = d->ip_version[i] == 6;
+    for (int side = 0; side < 2; side++)
+        f->key.addr[side] = ip_address_get(d->addr + 32 * i + 16 * side, 16);
     memcpy(f->key.port, d->port + 2 * i, sizeof f->key.port);
     f->label = d->label[i];
     f->run = d->run[i];
@@ -323,6 +353,7 @@ void dataset_close(dataset **out) {
     memory_free(&d->file_index);
     memory_free(&d->addr);
     memory_free(&d->port);
+    memory_free(&d->ip_version);
     memory_free(&d->proto);
     free(d->path);
     free(d->part);

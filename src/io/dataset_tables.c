@@ -15,10 +15,13 @@ const column_spec dataset_columns[COLUMN_COUNT] = {
     [COLUMN_LABEL] = {"flow/label", 4, 1, FLOWS_PER_CHUNK},
     [COLUMN_FILE] = {"flow/file", 4, 1, FLOWS_PER_CHUNK},
     [COLUMN_RUN] = {"flow/run", 4, 1, FLOWS_PER_CHUNK},
+    [COLUMN_IP_VERSION] = {"flow/ip_version", 1, 1, FLOWS_PER_CHUNK},
     [COLUMN_PROTO] = {"flow/proto", 1, 1, FLOWS_PER_CHUNK},
-    [COLUMN_ADDR] = {"flow/addr", 4, 2, FLOWS_PER_CHUNK},
+    [COLUMN_ADDR] = {"flow/addr", 1, 32, FLOWS_PER_CHUNK},
     [COLUMN_PORT] = {"flow/port", 2, 2, FLOWS_PER_CHUNK},
 };
+
+const column_spec dataset_addr_version_1 = {"flow/addr", 4, 2, FLOWS_PER_CHUNK};
 
 hid_t dataset_column_type(column_id c) {
     switch (c) {
@@ -34,7 +37,6 @@ hid_t dataset_column_type(column_id c) {
     case COLUMN_WIRE_LEN:
     case COLUMN_FRAME:
     case COLUMN_FILE:
-    case COLUMN_ADDR:
         return H5T_STD_U32LE;
     default:
         return H5T_STD_U8LE;

@@ -138,8 +138,9 @@ status dataset_append_row(dataset *d, const flow *f, uint64_t npackets) {
     ((uint32_t *)c[COLUMN_FILE].block)[k] = f->file;
     ((int32_t *)c[COLUMN_RUN].block)[k] = f->run;
     c[COLUMN_PROTO].block[k] = f->key.proto;
+    c[COLUMN_IP_VERSION].block[k] = f->key.ipv6 ? 6 : 4;
     for (size_t side = 0; side < 2; side++)
-        ((uint32_t *)c[COLUMN_ADDR].block)[k * 2 + side] = (uint32_t)f->key.addr[side];
+        ip_address_put(f->key.addr[side], c[COLUMN_ADDR].block + k * 32 + side * 16, 16);
     memcpy(c[COLUMN_PORT].block + k * 4, f->key.port, 4);
     for (int id = COLUMN_FIRST_FLOW; id < COLUMN_COUNT; id++)
         c[id].nblock = k + 1;

@@ -17,7 +17,6 @@ typedef struct encoder {
     comm *c;
     encode_plan plan;
     labels *labels;
-    size_t nipv6; /* label rows about IPv6 flows */
     dataset_tables tables;
     encode_totals totals;
     char *folder; /* of the parts */
@@ -74,7 +73,7 @@ static status make_tables(encoder *r) {
 
 static status prepare(encoder *r) {
     TRY(labels_open(&r->labels, r->e->data.labels));
-    TRY(labels_keep(r->labels, &r->plan.captures, &r->nipv6));
+    TRY(labels_keep(r->labels, &r->plan.captures));
     return make_tables(r);
 }
 
@@ -87,8 +86,6 @@ static void note_surprises(const encoder *r) {
         if (!known)
             log_warn("data.prompts: no flow of these captures can have the label '%s'", prompts->key[i]);
     }
-    if (r->nipv6 > 0)
-        log_job("%zu rows of %s are about IPv6 flows, which datasets do not hold", r->nipv6, r->e->data.labels);
 }
 
 /* --- parts --- */

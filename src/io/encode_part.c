@@ -27,7 +27,6 @@ static status add_packet(const packet *p, const capture_record *r, const encode_
 
 static status read_flows(capture *c, const encode_item *item, const label_matcher *matcher, flow_table *flows,
                          encode_counts *counts) {
-    int link_type = capture_link_type(c);
     capture_record r;
     packet p;
     bool end;
@@ -37,7 +36,7 @@ static status read_flows(capture *c, const encode_item *item, const label_matche
             break;
         if (counts->frames > UINT32_MAX)
             return FAIL(ST_RANGE, "%s: more than 2^32 records", item->capture);
-        packet_skip skip = packet_decode(link_type, r.bytes, r.caplen, r.wire_len, &p);
+        packet_skip skip = packet_decode(r.link_type, r.bytes, r.caplen, r.wire_len, &p);
         if (skip != SKIP_NONE) {
             counts->skipped[skip]++;
         } else if (in_slice(&p, item)) {

@@ -7,8 +7,8 @@
 #include "base/memory.h"
 #include "io/convert.h"
 #include "io/dataset.h"
+#include "io/import_priv.h"
 #include "io/png_image.h"
-#include "packet/nprint.h"
 
 static const char *base_name(const char *path) {
     const char *slash = strrchr(path, '/');
@@ -91,8 +91,8 @@ static status make_tables(int ninputs, char *const *inputs, bool labelled, datas
 
 /* --- nPrint text --- */
 
-/* An index column and exactly NPRINT_COLUMNS values, each 0, 1 or -1. Says nothing about the packet in it. */
-static bool is_row(const char *line, size_t nbytes) {
+/* An index column and exactly ncolumns values, each 0, 1 or -1. Says nothing about the packet in it. */
+static bool is_row(const char *line, size_t nbytes, size_t ncolumns) {
     const char *at = memchr(line, ',', nbytes), *end = line + nbytes;
     size_t n = 0;
     for (; at != NULL && at < end; n++) {
@@ -104,45 +104,56 @@ static bool is_row(const char *line, size_t nbytes) {
         if (at < end && *at != ',')
             return false;
     }
-    return n == NPRINT_COLUMNS;
+    return n == ncolumns;
 }
 
-/* Does the header line name the columns of -4 -t -u -i, whatever the index column is? */
-static status check_header(const char *path, const char *line, size_t nbytes) {
+/* Does the header line name the columns of the form, whatever the index column is? */
+static status header_is(const nprint_form *form, const char *line, size_t nbytes, bool *is) {
     char *want = NULL;
     size_t nwant = 0;
     FILE *f = open_memstream(&want, &nwant);
-    status st = f != NULL ? nprint_csv_header(f) : FAIL(ST_MEMORY, "no memory for a header line");
+    status st = f != NULL ? nprint_csv_header(form, f) : FAIL(ST_MEMORY, "no memory for a header line");
     if (f != NULL)
         fclose(f);
     const char *columns = st == ST_OK ? strchr(want, ',') : NULL, *have = memchr(line, ',', nbytes);
     if (st == ST_OK) {
         size_t n = (size_t)(want + nwant - 1 - columns); /* without the line's end */
-        if (have == NULL || (size_t)(line + nbytes - have) != n || memcmp(have, columns, n) != 0)
-            st = FAIL(ST_FORMAT, "%s:1: the columns are not those of nprint -4 -t -u -i", path);
+        *is = have != NULL && (size_t)(line + nbytes - have) == n && memcmp(have, columns, n) == 0;
     }
     free(want);
     return st;
 }
 
-typedef struct rows {
-    uint64_t nrows; /* over all inputs: the time of a row */
-    uint64_t skipped[SKIP_COUNT];
-} rows;
+static status find_form(const char *path, const char *line, size_t nbytes, const nprint_form **form) {
+    static const nprint_form *const forms[] = {&nprint_ipv4_form, &nprint_ipv6_form};
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        bool is = false;
+        TRY(header_is(forms[i], line, nbytes, &is));
+        *form = forms[i];
+        if (is)
+            return ST_OK;
+    }
+    return FAIL(ST_FORMAT, "%s:1: the columns are not those of nprint %s or %s", path, forms[0]->options,
+                forms[1]->options);
+}
 
-static status take_row(const char *path, size_t number, const char *line, size_t n, rows *r, flow_table *flows) {
+/* Why a row that is one holds no packet. Where IPv6 has no columns, nPrint leaves those of IPv4 vacant. */
+static packet_skip skip_of(const nprint_form *form, const char *values) {
+    return form == &nprint_ipv4_form && values[1] == '-' ? SKIP_IPV6 : SKIP_IP_BAD;
+}
+
+static status take_row(const char *path, size_t number, const char *line, size_t n, import_rows *r, flow_table *flows) {
     packet p = {.time_ns = (int64_t)(r->nrows++ * 1000), .frame = (uint32_t)(number - 2)};
     size_t flow_number;
-    if (!is_row(line, n))
-        return FAIL(ST_FORMAT, "%s:%zu: not an index and %d values 0, 1 or -1", path, number, NPRINT_COLUMNS);
-    if (nprint_csv_parse(line, n, &p) == ST_OK)
+    if (!is_row(line, n, r->form->ncolumns))
+        return FAIL(ST_FORMAT, "%s:%zu: not an index and %d values 0, 1 or -1", path, number, r->form->ncolumns);
+    if (nprint_csv_parse(r->form, line, n, &p) == ST_OK)
         return flow_table_add(flows, &p, &flow_number);
-    const char *first = memchr(line, ',', n);
-    r->skipped[first[1] == '-' ? SKIP_IPV6 : SKIP_IP_BAD]++; /* nPrint leaves the IPv4 columns of IPv6 vacant */
+    r->skipped[skip_of(r->form, memchr(line, ',', n))]++;
     return ST_OK;
 }
 
-static status read_lines(const char *path, FILE *f, rows *r, flow_table *flows) {
+status import_read_rows(const char *path, FILE *f, import_rows *r, flow_table *flows) {
     char *line = NULL;
     size_t capacity = 0;
     ssize_t n;
@@ -153,7 +164,7 @@ static status read_lines(const char *path, FILE *f, rows *r, flow_table *flows) 
         if (number > UINT32_MAX)
             st = FAIL(ST_RANGE, "%s: more than 2^32 rows", path);
         else if (number == 1)
-            st = check_header(path, line, (size_t)n);
+            st = find_form(path, line, (size_t)n, &r->form);
         else
             st = take_row(path, number, line, (size_t)n, r, flows);
     }
@@ -173,14 +184,14 @@ static status append_flows(dataset *d, flow_table *flows, uint32_t file, int32_t
     return ST_OK;
 }
 
-static status import_csv(dataset *d, const char *path, uint32_t file, rows *r) {
+static status import_csv(dataset *d, const char *path, uint32_t file, import_rows *r) {
     flow_table *flows = NULL;
     FILE *f = fopen(path, "rbe");
     if (f == NULL)
         return FAIL(ST_IO, "%s: %s", path, strerror(errno));
     status st = flow_table_new(&flows, 0);
     if (st == ST_OK)
-        st = read_lines(path, f, r, flows);
+        st = import_read_rows(path, f, r, flows);
     fclose(f);
     const dataset_tables *t = dataset_get_tables(d);
     if (st == ST_OK)
@@ -192,7 +203,7 @@ static status import_csv(dataset *d, const char *path, uint32_t file, rows *r) {
 status import_nprint(int ninputs, char *const *inputs, const char *path) {
     dataset_tables t;
     dataset *d = NULL;
-    rows r = {.nrows = 0};
+    import_rows r = {.nrows = 0};
     TRY(make_tables(ninputs, inputs, false, &t));
     status st = dataset_create(&d, path, &t, 1);
     for (int i = 0; i < ninputs && st == ST_OK; i++)

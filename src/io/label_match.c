@@ -6,22 +6,30 @@
 #include "base/memory.h"
 #include "io/labels_priv.h"
 
-enum { SNAP_LEN = 262144 };
+enum { SNAP_LEN = 262144, LINK_TYPES_MAX = 16 };
 
 typedef struct keyed {
     uint64_t hash; /* of both directions */
     const label_row *row;
 } keyed;
 
-typedef struct filtered {
-    struct bpf_program program;
-    const label_row *row;
-} filtered;
+/* The filters' programs for the frames of one link type. */
+typedef struct programs {
+    int link_type;
+    struct bpf_program *program; /* of each filter; one without instructions has no meaning on this link type */
+} programs;
+
+/* Filled as link types turn up; beyond the last one no filter matches. */
+typedef struct compiled {
+    size_t n;
+    programs of[LINK_TYPES_MAX];
+} compiled;
 
 struct label_matcher {
     size_t nkeyed, nfiltered;
     keyed *keyed;
-    filtered *filtered;
+    const label_row **filtered; /* rows with a filter, in the file's order */
+    compiled *compiled;
     const label_row *whole; /* NULL if no row labels the whole file */
     int32_t run;            /* of every row, or of a capture without rows; -1 if rows differ */
 };
@@ -80,48 +88,63 @@ static status sort_keys(label_matcher *m, const labels *l) {
     return ST_OK;
 }
 
-static status add_filter(label_matcher *m, const labels *l, const label_row *row, pcap_t *link) {
-    filtered *f = &m->filtered[m->nfiltered];
-    if (pcap_compile(link, &f->program, row->filter, 1, PCAP_NETMASK_UNKNOWN) != 0)
-        return FAIL(ST_FORMAT, "%s:%zu: filter '%s': %s", l->path, row->line, row->filter, pcap_geterr(link));
-    f->row = row;
-    m->nfiltered++;
+/* libpcap's handle for compiling. Its own numbers differ from those in files for some link types, and it translates
+ * them where it opens a file: one without records. NULL for a link type that libpcap knows nothing about. */
+static status open_link(int link_type, pcap_t **link) {
+    const uint32_t header[6] = {0xa1b2c3d4, 2 | 4 << 16, 0, 0, SNAP_LEN, (uint32_t)link_type};
+    char why[PCAP_ERRBUF_SIZE];
+    FILE *file = fmemopen((void *)header, sizeof header, "rb");
+    if (file == NULL)
+        return FAIL(ST_MEMORY, "no memory for label filters");
+    *link = pcap_fopen_offline(file, why);
+    if (*link == NULL)
+        fclose(file);
     return ST_OK;
 }
 
-static status add_row(label_matcher *m, const labels *l, const label_row *row, pcap_t *link) {
+/* Compile all filters for a link type; l is NULL where one that does not compile is no error. */
+static status compile(const label_matcher *m, const labels *l, int link_type, programs *to) {
+    pcap_t *link = NULL;
+    to->link_type = link_type;
+    TRY(NEW(m->nfiltered, &to->program));
+    status st = open_link(link_type, &link);
+    for (size_t i = 0; link != NULL && i < m->nfiltered && st == ST_OK; i++) {
+        const label_row *row = m->filtered[i];
+        if (pcap_compile(link, &to->program[i], row->filter, 1, PCAP_NETMASK_UNKNOWN) == 0)
+            continue;
+        to->program[i] = (struct bpf_program){.bf_len = 0};
+        if (l != NULL)
+            st = FAIL(ST_FORMAT, "%s:%zu: filter '%s': %s", l->path, row->line, row->filter, pcap_geterr(link));
+    }
+    if (link != NULL)
+        pcap_close(link);
+    return st;
+}
+
+static status add_row(label_matcher *m, const labels *l, const label_row *row) {
     switch (row->kind) {
     case LABEL_BY_KEY:
         m->keyed[m->nkeyed++] = (keyed){.hash = flow_key_hash(&row->key), .row = row};
-        return ST_OK;
+        break;
     case LABEL_BY_FILTER:
-        return add_filter(m, l, row, link);
+        m->filtered[m->nfiltered++] = row;
+        break;
     case LABEL_WHOLE_FILE:
         if (m->whole != NULL && !same_meaning(m->whole, row))
             return contradiction(l, m->whole, row);
         m->whole = row;
-        return ST_OK;
-    default: /* LABEL_IPV6 */
-        return ST_OK;
+        break;
     }
+    return ST_OK;
 }
 
-status label_matcher_new(label_matcher **out, const labels *l, const char *capture_path, int link_type) {
-    status st = ST_OK;
-    label_matcher *m = NULL;
-    *out = NULL;
-    TRY(NEW(1, &m));
-    m->run = -1;
-    pcap_t *link = pcap_open_dead(link_type, SNAP_LEN);
-    if (link == NULL) {
-        st = FAIL(ST_MEMORY, "%s: no memory for filters", capture_path);
-        goto failed;
-    }
+static status add_rows(label_matcher *m, const labels *l, const char *capture_path) {
     size_t nrows = 0;
     for (size_t i = 0; i < l->nrows; i++)
         nrows += label_path_matches(l->rows[i].file, capture_path);
-    TRY_TO(failed, NEW(nrows, &m->keyed));
-    TRY_TO(failed, NEW(nrows, &m->filtered));
+    TRY(NEW(nrows, &m->keyed));
+    TRY(NEW(nrows, &m->filtered));
+    TRY(NEW(1, &m->compiled));
     bool first = true;
     for (size_t i = 0; i < l->nrows; i++) {
         const label_row *row = &l->rows[i];
@@ -129,28 +152,53 @@ status label_matcher_new(label_matcher **out, const labels *l, const char *captu
             continue;
         m->run = first || m->run == row->run_index ? row->run_index : -1;
         first = false;
-        TRY_TO(failed, add_row(m, l, row, link));
+        TRY(add_row(m, l, row));
     }
-    TRY_TO(failed, sort_keys(m, l));
     if (nrows == 0)
         m->run = labels_find_run(l, label_base_name(capture_path));
-    pcap_close(link);
+    return sort_keys(m, l);
+}
+
+status label_matcher_new(label_matcher **out, const labels *l, const char *capture_path, int link_type) {
+    label_matcher *m = NULL;
+    *out = NULL;
+    TRY(NEW(1, &m));
+    m->run = -1;
+    status st = add_rows(m, l, capture_path);
+    if (st == ST_OK && m->nfiltered > 0 && link_type >= 0)
+        st = compile(m, l, link_type, &m->compiled->of[m->compiled->n++]);
+    if (st != ST_OK)
+        label_matcher_free(&m);
     *out = m;
-    return ST_OK;
-failed:
-    if (link != NULL)
-        pcap_close(link);
-    label_matcher_free(&m);
     return st;
+}
+
+/* The filters' programs for this link type; NULL where there are none. */
+static const struct bpf_program *programs_for(const label_matcher *m, int link_type) {
+    compiled *c = m->compiled;
+    for (size_t i = 0; i < c->n; i++)
+        if (c->of[i].link_type == link_type)
+            return c->of[i].program;
+    if (c->n == LINK_TYPES_MAX)
+        return NULL;
+    programs *to = &c->of[c->n++];
+    return compile(m, NULL, link_type, to) == ST_OK ? to->program : NULL;
+}
+
+static const label_row *find_filter(const label_matcher *m, const capture_record *first) {
+    struct pcap_pkthdr header = {.caplen = (bpf_u_int32)first->caplen, .len = (bpf_u_int32)first->wire_len};
+    const struct bpf_program *program = m->nfiltered > 0 ? programs_for(m, first->link_type) : NULL;
+    for (size_t i = 0; program != NULL && i < m->nfiltered; i++)
+        if (program[i].bf_len > 0 && pcap_offline_filter(&program[i], &header, first->bytes) != 0)
+            return m->filtered[i];
+    return NULL;
 }
 
 void label_match(const label_matcher *m, const flow_key *key, const capture_record *first, int32_t *label,
                  int32_t *run) {
     const label_row *row = m->nkeyed > 0 ? find_key(m, key) : NULL;
-    struct pcap_pkthdr header = {.caplen = (bpf_u_int32)first->caplen, .len = (bpf_u_int32)first->wire_len};
-    for (size_t i = 0; row == NULL && i < m->nfiltered; i++)
-        if (pcap_offline_filter(&m->filtered[i].program, &header, first->bytes) != 0)
-            row = m->filtered[i].row;
+    if (row == NULL)
+        row = find_filter(m, first);
     if (row == NULL)
         row = m->whole;
     *label = row != NULL ? row->label_index : -1;
@@ -161,8 +209,13 @@ void label_matcher_free(label_matcher **out) {
     label_matcher *m = *out;
     if (m == NULL)
         return;
-    for (size_t i = 0; i < m->nfiltered; i++)
-        pcap_freecode(&m->filtered[i].program);
+    for (size_t k = 0; m->compiled != NULL && k < m->compiled->n; k++) {
+        programs *p = &m->compiled->of[k];
+        for (size_t i = 0; p->program != NULL && i < m->nfiltered; i++)
+            pcap_freecode(&p->program[i]);
+        memory_free(&p->program);
+    }
+    memory_free(&m->compiled);
     memory_free(&m->keyed);
     memory_free(&m->filtered);
     memory_free(out);

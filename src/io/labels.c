@@ -73,39 +73,43 @@ static status parse_proto(const csv *c, const char *text, uint8_t *proto) {
     static const struct {
         const char *name, *number;
         uint8_t proto;
-    } known[] = {{"tcp", "6", PROTO_TCP}, {"udp", "17", PROTO_UDP}, {"icmp", "1", PROTO_ICMP}};
+    } known[] = {{"tcp", "6", PROTO_TCP},       {"udp", "17", PROTO_UDP},       {"icmp", "1", PROTO_ICMP},
+                 {"icmp6", "58", PROTO_ICMPV6}, {"icmpv6", "58", PROTO_ICMPV6}, {"ipv6-icmp", "58", PROTO_ICMPV6}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (strcasecmp(text, known[i].name) == 0 || strcmp(text, known[i].number) == 0) {
             *proto = known[i].proto;
             return ST_OK;
         }
-    return FAIL(ST_FORMAT, "%s:%zu: protocol '%s' is none of tcp, udp, icmp", c->path, c->record_line, text);
+    return FAIL(ST_FORMAT, "%s:%zu: protocol '%s' is none of tcp, udp, icmp, icmp6", c->path, c->record_line, text);
 }
 
-static bool is_ipv6(const char *text) {
-    struct in6_addr unused;
-    return inet_pton(AF_INET6, text, &unused) == 1;
-}
-
-static status parse_address(const csv *c, const char *text, const char *what, ip_address *address) {
-    struct in_addr in;
-    if (inet_pton(AF_INET, text, &in) != 1)
+static status parse_address(const csv *c, const char *text, const char *what, bool *ipv6, ip_address *address) {
+    uint8_t bytes[16];
+    *ipv6 = strchr(text, ':') != NULL;
+    if (inet_pton(*ipv6 ? AF_INET6 : AF_INET, text, bytes) != 1)
         return FAIL(ST_FORMAT, "%s:%zu: %s '%s' is no IP address", c->path, c->record_line, what, text);
-    *address = ntohl(in.s_addr);
+    *address = ip_address_get(bytes, *ipv6 ? 16 : 4);
+    return ST_OK;
+}
+
+static status parse_addresses(const csv *c, const char *src, const char *dst, flow_key *key) {
+    bool ipv6;
+    TRY(parse_address(c, src, "src", &key->ipv6, &key->addr[0]));
+    TRY(parse_address(c, dst, "dst", &ipv6, &key->addr[1]));
+    if (ipv6 != key->ipv6)
+        return FAIL(ST_FORMAT, "%s:%zu: src '%s' and dst '%s' are of different IP versions", c->path, c->record_line,
+                    src, dst);
+    if (key->proto == (ipv6 ? PROTO_ICMP : PROTO_ICMPV6))
+        return FAIL(ST_FORMAT, "%s:%zu: protocol %s between addresses of IPv%d", c->path, c->record_line,
+                    ipv6 ? "icmp" : "icmp6", ipv6 ? 6 : 4);
     return ST_OK;
 }
 
 static status parse_key(const csv *c, const size_t at[FIELD_COUNT], label_row *row) {
-    const char *src = text_of(c, at, FIELD_SRC), *dst = text_of(c, at, FIELD_DST);
-    if (is_ipv6(src) && is_ipv6(dst)) {
-        row->kind = LABEL_IPV6;
-        return ST_OK;
-    }
     row->kind = LABEL_BY_KEY;
     TRY(parse_proto(c, text_of(c, at, FIELD_PROTO), &row->key.proto));
-    TRY(parse_address(c, src, "src", &row->key.addr[0]));
-    TRY(parse_address(c, dst, "dst", &row->key.addr[1]));
-    bool icmp = row->key.proto == PROTO_ICMP;
+    TRY(parse_addresses(c, text_of(c, at, FIELD_SRC), text_of(c, at, FIELD_DST), &row->key));
+    bool icmp = row->key.proto == PROTO_ICMP || row->key.proto == PROTO_ICMPV6;
     const char *sport = text_of(c, at, FIELD_SPORT), *dport = text_of(c, at, FIELD_DPORT);
     TRY(parse_port(c, icmp && sport[0] == '\0' ? "0" : sport, "sport", &row->key.port[0]));
     TRY(parse_port(c, icmp && dport[0] == '\0' ? "0" : dport, "dport", &row->key.port[1]));
@@ -196,21 +200,17 @@ static status index_rows(labels *l) {
     TRY(NEW(l->nrows + l->nalone, &l->run));
     if (l->nrows + l->nalone > INT32_MAX)
         return FAIL(ST_RANGE, "%s: more than %d rows and captures", l->path, INT32_MAX);
-    size_t nlabelled = 0;
     for (size_t i = 0; i < l->nrows; i++) {
-        if (l->rows[i].kind != LABEL_IPV6)
-            l->label[nlabelled++] = l->rows[i].label;
+        l->label[i] = l->rows[i].label;
         l->run[i] = l->rows[i].run;
     }
-    l->nlabels = sort_unique(l->label, nlabelled);
+    l->nlabels = sort_unique(l->label, l->nrows);
     for (size_t i = 0; i < l->nalone; i++)
         l->run[l->nrows + i] = l->alone[i];
     l->nruns = sort_unique(l->run, l->nrows + l->nalone);
     for (size_t i = 0; i < l->nrows; i++) {
         label_row *row = &l->rows[i];
         row->run_index = index_of(l->run, l->nruns, row->run);
-        if (row->kind == LABEL_IPV6)
-            continue;
         row->label_index = index_of(l->label, l->nlabels, row->label);
         const char **macro = &l->macro[row->label_index];
         if (*macro == NULL || (*macro)[0] == '\0')
@@ -294,17 +294,15 @@ static status add_alone(labels *l, const text_list *captures, const bool *has_ro
     return ST_OK;
 }
 
-status labels_keep(labels *l, const text_list *captures, size_t *nipv6) {
+status labels_keep(labels *l, const text_list *captures) {
     size_t kept = 0, before = l->nrows;
     bool *has_rows = NULL;
-    *nipv6 = 0;
     ASSERT(l->alone == NULL);
     TRY(NEW(captures->n, &has_rows));
     for (size_t i = 0; i < before;) {
         const char *file = l->rows[i].file;
         bool wanted = mark_captures(file, captures, has_rows);
         for (; i < before && strcmp(l->rows[i].file, file) == 0; i++) {
-            *nipv6 += wanted && l->rows[i].kind == LABEL_IPV6;
             if (wanted)
                 l->rows[kept++] = l->rows[i];
         }
@@ -313,8 +311,8 @@ status labels_keep(labels *l, const text_list *captures, size_t *nipv6) {
     status st = add_alone(l, captures, has_rows);
     memory_free(&has_rows);
     TRY(st);
-    if (l->path[0] != '\0' && kept == *nipv6)
-        return FAIL(ST_FORMAT, "%s: none of its %zu rows is about an IPv4 flow of the given captures", l->path, before);
+    if (l->path[0] != '\0' && kept == 0)
+        return FAIL(ST_FORMAT, "%s: none of its %zu rows is about a flow of the given captures", l->path, before);
     return index_rows(l);
 }
 

@@ -8,7 +8,6 @@ typedef enum label_kind {
     LABEL_BY_KEY,
     LABEL_BY_FILTER,
     LABEL_WHOLE_FILE,
-    LABEL_IPV6, /* a 5-tuple that no flow of a dataset can have */
 } label_kind;
 
 typedef struct label_row {

@@ -12,7 +12,7 @@ static const char summary[] =
     "\n"
     "Other uses, each on one process:\n"
     "  ndencode --info DATASET\n"
-    "  ndencode --export nprint|png DATASET_OR_CAPTURE FOLDER [--limit N]\n"
+    "  ndencode --export nprint|nprint-v6|png|png-v6 DATASET_OR_CAPTURE FOLDER [--limit N]\n"
     "  ndencode --import nprint|png INPUT... OUT.h5";
 
 int main(int argc, char **argv) {

@@ -6,7 +6,6 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "io/png_image.h"
-#include "packet/nprint.h"
 
 enum { PIXELS_MAX = 64 << 20 };
 
@@ -71,13 +70,13 @@ status image_read(const char *path, image *m) {
     return st;
 }
 
-status flow_image(const flow *f, image *m) {
-    int8_t bits[NPRINT_COLUMNS];
-    TRY(image_new(m, NPRINT_COLUMNS, FLOW_IMAGE_ROWS, colour_vacant[0]));
+status flow_image(const nprint_form *form, const flow *f, image *m) {
+    int8_t bits[NPRINT_MOST_COLUMNS];
+    TRY(image_new(m, form->ncolumns, FLOW_IMAGE_ROWS, colour_vacant[0]));
     for (size_t row = 0; row < f->npackets && row < FLOW_IMAGE_ROWS; row++) {
-        nprint_encode(&f->packets[row], bits);
-        uint8_t *rgb = m->rgb + row * NPRINT_COLUMNS * 3;
-        for (size_t i = 0; i < NPRINT_COLUMNS; i++)
+        nprint_form_encode(form, &f->packets[row], bits);
+        uint8_t *rgb = m->rgb + row * form->ncolumns * 3;
+        for (size_t i = 0; i < form->ncolumns; i++)
             if (bits[i] >= 0)
                 memcpy(rgb + i * 3, bits[i] > 0 ? colour_one : colour_zero, 3);
     }
@@ -90,9 +89,9 @@ static int distance(const uint8_t *a, const uint8_t *b) {
 }
 
 /* The bits of a row of pixels; false if it is wholly vacant. */
-static bool bits_of_row(const uint8_t *rgb, int8_t *bits) {
+static bool bits_of_row(const uint8_t *rgb, size_t ncolumns, int8_t *bits) {
     bool any = false;
-    for (size_t i = 0; i < NPRINT_COLUMNS; i++, rgb += 3) {
+    for (size_t i = 0; i < ncolumns; i++, rgb += 3) {
         int one = distance(rgb, colour_one), zero = distance(rgb, colour_zero), vacant = distance(rgb, colour_vacant);
         bits[i] = vacant <= one && vacant <= zero ? -1 : one < zero;
         any = any || bits[i] >= 0;
@@ -101,16 +100,18 @@ static bool bits_of_row(const uint8_t *rgb, int8_t *bits) {
 }
 
 status flow_from_image(const image *m, flow *f) {
-    int8_t bits[NPRINT_COLUMNS];
+    int8_t bits[NPRINT_MOST_COLUMNS];
     flow_clear(f);
     flow_init(f);
-    if (m->width != NPRINT_COLUMNS)
-        return FAIL(ST_FORMAT, "a picture %zu pixels wide; a flow picture has %d", m->width, NPRINT_COLUMNS);
+    const nprint_form *form = m->width == nprint_ipv6_form.ncolumns ? &nprint_ipv6_form : &nprint_ipv4_form;
+    if (m->width != form->ncolumns)
+        return FAIL(ST_FORMAT, "a picture %zu pixels wide; a flow picture has %d or %d", m->width,
+                    nprint_ipv4_form.ncolumns, nprint_ipv6_form.ncolumns);
     for (size_t row = 0; row < m->height; row++) {
         packet p = {.time_ns = 0};
-        if (!bits_of_row(m->rgb + row * NPRINT_COLUMNS * 3, bits))
+        if (!bits_of_row(m->rgb + row * m->width * 3, m->width, bits))
             break;
-        status st = nprint_decode(bits, &p);
+        status st = nprint_form_decode(form, bits, &p);
         if (st != ST_OK) {
             char *why = text_copy(status_message());
             st = FAIL(st, "row %zu: %s", row, why);

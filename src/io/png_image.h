@@ -4,6 +4,7 @@
 #define ND_IO_PNG_IMAGE_H
 
 #include "packet/flow.h"
+#include "packet/nprint.h"
 
 typedef struct image {
     size_t width, height;
@@ -16,10 +17,11 @@ status image_write(const char *path, const image *m); /* atomic */
 status image_read(const char *path, image *m);        /* any PNG, converted to 8-bit RGB; at most 64 Mi pixels */
 
 enum { FLOW_IMAGE_ROWS = 1024 };
-/* 1088 x 1024 picture of the flow's first 1024 packets; rows past its end are vacant. */
-status flow_image(const flow *f, image *m);
-/* Bits back from such a picture (nearest of the three colours): rows until the first wholly vacant one, decoded as
- * packets (times, frames 0). */
+/* Picture of the flow's first 1024 packets, as many pixels wide as the form has columns; rows past the flow's end are
+ * vacant. */
+status flow_image(const nprint_form *form, const flow *f, image *m);
+/* Bits back from such a picture (nearest of the three colours), whose width tells the form: rows until the first wholly
+ * vacant one, decoded as packets (times, frames 0). */
 status flow_from_image(const image *m, flow *f);
 
 #endif

@@ -2,7 +2,7 @@
 #include <string.h>
 #include "packet/layout_priv.h"
 
-static const layout *const layouts[] = {&layout_relative, &layout_nprint};
+static const layout *const layouts[] = {&layout_relative, &layout_nprint, &layout_nprint_v6};
 
 const layout *layout_find(const char *name) {
     for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++)
@@ -12,7 +12,7 @@ const layout *layout_find(const char *name) {
 }
 
 const char *layout_names(void) {
-    return "relative, nprint";
+    return "relative, nprint, nprint-v6";
 }
 
 void layout_put(int8_t *row, const layout_field *field, uint32_t value) {

@@ -52,8 +52,8 @@ typedef struct layout {
 } layout;
 
 const layout *layout_find(const char *name); /* NULL if unknown */
-const char *layout_names(void);              /* "relative, nprint" for messages */
+const char *layout_names(void);              /* "relative, nprint, nprint-v6" for messages */
 
-extern const layout layout_relative, layout_nprint;
+extern const layout layout_relative, layout_nprint, layout_nprint_v6;
 
 #endif

@@ -80,7 +80,11 @@ static uint64_t flow_identity(const dataset_tables *tables, const flow *f) {
     const char *sha = f->file < tables->nfiles ? tables->sha256[f->file] : "";
     uint64_t h = hash_bytes(HASH_START, sha, strlen(sha));
     h = hash_word(h, f->key.proto);
-    h = hash_word(h, (uint64_t)(f->key.addr[0] << 32 | f->key.addr[1]));
+    if (f->key.ipv6)
+        for (unsigned side = 0; side < 2; side++)
+            h = hash_word(hash_word(h, (uint64_t)(f->key.addr[side] >> 64)), (uint64_t)f->key.addr[side]);
+    else
+        h = hash_word(h, (uint64_t)(f->key.addr[0] << 32 | f->key.addr[1]));
     h = hash_word(h, (uint64_t)f->key.port[0] << 16 | f->key.port[1]);
     return hash_word(h, f->packets[0].frame);
 }

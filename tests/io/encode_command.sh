@@ -2,7 +2,7 @@
 . "$(dirname "$0")/script.sh"
 
 want 0 "data.captures" "$encode" --help
-grep -q -- "--export nprint|png" out.txt || fail "--help does not show the other uses"
+grep -q -- "--export nprint|nprint-v6|png|png-v6" out.txt || fail "--help does not show the other uses"
 want 2 "data.captures" "$encode"
 want 2 "capturs" "$encode" data.capturs=x
 want 2 "encode.compress" "$encode" data.captures=captures encode.compress=10

@@ -15,7 +15,7 @@
 #include "io/capture.h"
 #include "io/io_flows.h"
 
-enum { IO_NA = 150, IO_NB = 60, IO_NCUT = 30, IO_MOST = 25, IO_NOT_IP = 7, IO_IPV6 = 3 };
+enum { IO_NA = 150, IO_NB = 60, IO_NCUT = 30, IO_MOST = 25, IO_NOT_IP = 7, IO_IP_BAD = 3 };
 
 static inline int io_compare_time(const void *a, const void *b) {
     const packet *x = a, *y = b;
@@ -47,12 +47,12 @@ static inline status io_write_flows(const char *path, int link_type, uint64_t fr
     return capture_commit(&w);
 }
 
-/* Frames that nd skips: ARP and IPv6. */
+/* Frames that nd skips: ARP, and IPv6 with a payload length of 0. */
 static inline status io_append_frames(const char *path) {
     FILE *f = fopen(path, "ab");
     if (f == NULL)
         return FAIL(ST_IO, "%s: cannot append", path);
-    for (int i = 0; i < IO_NOT_IP + IO_IPV6; i++) {
+    for (int i = 0; i < IO_NOT_IP + IO_IP_BAD; i++) {
         uint8_t frame[60] = {[12] = 0x08, [13] = 0x06};
         if (i >= IO_NOT_IP) {
             put16(frame + 12, 0x86dd);

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <pcap/pcap.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -80,24 +81,29 @@ static void save(const char *path, const void *data, size_t n) {
 
 /* --- reading --- */
 
-/* Number of records; *damage is a copy, or NULL. */
-static size_t count_records(const char *path, char **damage) {
-    capture *c = NULL;
+/* Number of records of a capture, which is closed; *damage (may be NULL) is a copy, or NULL. */
+static size_t count_open(capture *c, char **damage) {
     capture_record r;
     bool end = false;
     size_t n = 0;
     packet p;
-    assert_int_equal(capture_open(&c, path), ST_OK);
     for (; assert_int_equal(capture_next(c, &r, &end), ST_OK), !end; n++) {
         assert_true(r.wire_len >= r.caplen);
-        packet_decode(capture_link_type(c), r.bytes, r.caplen, r.wire_len, &p);
+        packet_decode(r.link_type, r.bytes, r.caplen, r.wire_len, &p);
     }
     assert_int_equal(capture_next(c, &r, &end), ST_OK); /* the end stays the end */
     assert_true(end);
-    *damage = capture_damage(c) != NULL ? text_copy(capture_damage(c)) : NULL;
+    if (damage != NULL)
+        *damage = capture_damage(c) != NULL ? text_copy(capture_damage(c)) : NULL;
     capture_close(&c);
     assert_null(c);
     return n;
+}
+
+static size_t count_records(const char *path, char **damage) {
+    capture *c = NULL;
+    assert_int_equal(capture_open(&c, path), ST_OK);
+    return count_open(c, damage);
 }
 
 static void test_times(void **state) {
@@ -219,6 +225,329 @@ static void test_not_there(void **state) {
     free(path);
 }
 
+/* Versions and record headers that are seldom seen. */
+static void test_old_pcap(void **state) {
+    static const struct {
+        const char *what;
+        uint32_t magic, caplen, len;
+        unsigned major, minor;
+        status st;
+    } cases[] = {
+        {"2.2: lengths the other way round", 0xa1b2c3d4, 60, 30, 2, 2, ST_OK},
+        {"2.3: lengths as now", 0xa1b2c3d4, 30, 60, 2, 3, ST_OK},
+        {"2.3: lengths the other way round", 0xa1b2c3d4, 60, 30, 2, 3, ST_OK},
+        {"Kuznetzov's", 0xa1b2cd34, 30, 60, 2, 4, ST_OK},
+        {"2.5", 0xa1b2c3d4, 30, 60, 2, 5, ST_FORMAT},
+        {"1.4", 0xa1b2c3d4, 30, 60, 1, 4, ST_FORMAT},
+    };
+    char *path = in_folder("old.pcap");
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof cases[0]; i++) {
+        static bytes b;
+        bool big = i % 2;
+        b.n = 0;
+        add32(&b, cases[i / 2].magic, big);
+        add16(&b, cases[i / 2].major, big);
+        add16(&b, cases[i / 2].minor, big);
+        for (int k = 0; k < 4; k++)
+            add32(&b, k == 3 ? 1 : 0, big); /* a snap length of 0 is none */
+        for (int k = 0; k < 2; k++) {
+            add32(&b, 10, big);
+            add32(&b, 5, big);
+            add32(&b, cases[i / 2].caplen, big);
+            add32(&b, cases[i / 2].len, big);
+            if (cases[i / 2].magic == 0xa1b2cd34)
+                add32(&b, 7, big), add32(&b, 8, big);
+            memset(b.data + b.n, 0x55, 30);
+            b.n += 30;
+        }
+        save(path, b.data, b.n);
+        capture *c = NULL;
+        capture_record r;
+        bool end;
+        if (capture_open(&c, path) != cases[i / 2].st)
+            fail_msg("%s: %s", cases[i / 2].what, status_message());
+        for (int k = 0; k < 2 && c != NULL; k++) {
+            assert_int_equal(capture_next(c, &r, &end), ST_OK);
+            if (end || r.caplen != 30 || r.wire_len != 60 || r.bytes[29] != 0x55 || r.time_ns != 10000005000)
+                fail_msg("%s: record %d", cases[i / 2].what, k);
+        }
+        capture_close(&c);
+    }
+    free(path);
+}
+
+/* --- pcapng --- */
+
+/* A block of a body; the length of the whole twice. */
+static void add_block(bytes *b, bool big, uint32_t type, const bytes *body) {
+    size_t padded = (body->n + 3) / 4 * 4;
+    add32(b, type, big);
+    add32(b, (uint32_t)padded + 12, big);
+    memcpy(b->data + b->n, body->data, body->n);
+    memset(b->data + b->n + body->n, 0, padded - body->n);
+    b->n += padded;
+    add32(b, (uint32_t)padded + 12, big);
+}
+
+static void add_section(bytes *b, bool big, unsigned major) {
+    static bytes body;
+    body.n = 0;
+    add32(&body, 0x1a2b3c4d, big);
+    add16(&body, major, big);
+    add16(&body, 0, big);
+    add32(&body, UINT32_MAX, big);
+    add32(&body, UINT32_MAX, big);
+    add_block(b, big, 0x0a0d0d0a, &body);
+}
+
+/* resolution < 0: no option; offset 0: none. */
+static void add_interface(bytes *b, bool big, unsigned link_type, uint32_t snap_len, int resolution, int64_t offset) {
+    static bytes body;
+    body.n = 0;
+    add16(&body, link_type, big);
+    add16(&body, 0, big);
+    add32(&body, snap_len, big);
+    add16(&body, 2, big); /* if_name, which is passed over */
+    add16(&body, 3, big);
+    memcpy(body.data + body.n, "eth", 4);
+    body.n += 4;
+    if (resolution >= 0) {
+        add16(&body, 9, big);
+        add16(&body, 1, big);
+        memset(body.data + body.n, 0, 4);
+        body.data[body.n] = (uint8_t)resolution;
+        body.n += 4;
+    }
+    if (offset != 0) {
+        add16(&body, 14, big);
+        add16(&body, 8, big);
+        uint64_t value = big ? __builtin_bswap64((uint64_t)offset) : (uint64_t)offset;
+        memcpy(body.data + body.n, &value, 8);
+        body.n += 8;
+    }
+    add32(&body, 0, big);
+    add_block(b, big, 1, &body);
+}
+
+enum { BLOCK_ENHANCED = 6, BLOCK_OBSOLETE = 2, BLOCK_SIMPLE = 3 };
+
+/* A packet block of n bytes, each `fill`. */
+static void add_packet(bytes *b, bool big, unsigned type, unsigned interface, uint64_t units, uint32_t len, size_t n,
+                       int fill) {
+    static bytes body;
+    body.n = 0;
+    if (type == BLOCK_ENHANCED)
+        add32(&body, interface, big);
+    if (type == BLOCK_OBSOLETE)
+        add16(&body, interface, big), add16(&body, 9, big);
+    if (type != BLOCK_SIMPLE) {
+        add32(&body, (uint32_t)(units >> 32), big);
+        add32(&body, (uint32_t)units, big);
+        add32(&body, (uint32_t)n, big);
+    }
+    add32(&body, len, big);
+    memset(body.data + body.n, fill, n);
+    body.n += n;
+    add_block(b, big, type, &body);
+}
+
+/* Every record of the bytes must be in `want`, whose last link type is -1. */
+typedef struct ng_record {
+    int link_type;
+    size_t caplen, wire_len;
+    int64_t time_ns;
+} ng_record;
+
+static void check_records(const char *what, const bytes *b, const ng_record *want, const char *damage) {
+    char *path = in_folder("made.pcapng");
+    capture *c = NULL;
+    capture_record r;
+    bool end;
+    save(path, b->data, b->n);
+    if (capture_open(&c, path) != ST_OK)
+        fail_msg("%s: %s", what, status_message());
+    for (size_t i = 0;; i++) {
+        assert_int_equal(capture_next(c, &r, &end), ST_OK);
+        if (end != (want[i].link_type < 0))
+            fail_msg("%s: end at record %zu: %d", what, i, end);
+        if (end)
+            break;
+        if (r.link_type != want[i].link_type || r.caplen != want[i].caplen || r.wire_len != want[i].wire_len ||
+            r.time_ns != want[i].time_ns)
+            fail_msg("%s: record %zu: link type %d, %zu of %zu bytes at %lld", what, i, r.link_type, r.caplen,
+                     r.wire_len, (long long)r.time_ns);
+        for (size_t k = 0; k < r.caplen; k++)
+            assert_int_equal(r.bytes[k], 0x40 + (int)i);
+    }
+    const char *got = capture_damage(c);
+    if ((damage == NULL) != (got == NULL) || (damage != NULL && strstr(got, damage) == NULL))
+        fail_msg("%s: damage %s", what, got != NULL ? got : "none");
+    capture_close(&c);
+    free(path);
+}
+
+static void test_ng_times(void **state) {
+    static const struct {
+        int resolution;
+        int64_t offset;
+        uint64_t units;
+        int64_t time_ns;
+    } cases[] = {
+        {-1, 0, 1700000000123456, 1700000000123456000},
+        {6, 0, 1700000000123456, 1700000000123456000},
+        {9, 0, 1700000000123456789, 1700000000123456789},
+        {0, 0, 1700000000, 1700000000000000000},
+        {3, -1000, 1700000000123, 1699999000123000000},
+        {9, 1700000000, 5, 1700000000000000005},
+        {12, 0, 1700000000123456789, 1700000000123456},
+        {19, 0, UINT64_MAX, 1844674407},
+        {127, 0, UINT64_MAX, 0},
+        {0x80 | 10, 0, 1700000000ull << 10 | 512, 1700000000500000000},
+        {0x80 | 32, 0, 1700000000ull << 32 | 1u << 31, 1700000000500000000},
+        {0x80 | 63, 0, 1ull << 63 | 1ull << 62, 1500000000},
+        {0x80 | 64, 7, UINT64_MAX, 7999999999},
+        {0x80 | 127, 0, UINT64_MAX, 0},
+        {0x80, 0, 12, 12000000000},
+        {0, 0, UINT64_MAX, INT64_MAX},
+        {9, 0, UINT64_MAX, INT64_MAX},
+        {6, INT64_MAX, 0, INT64_MAX},
+        {6, INT64_MIN, 1, INT64_MIN},
+    };
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof cases[0]; i++) {
+        static bytes b;
+        bool big = i % 2;
+        b.n = 0;
+        add_section(&b, big, 1);
+        add_interface(&b, big, 1, 0, cases[i / 2].resolution, cases[i / 2].offset);
+        add_packet(&b, big, BLOCK_ENHANCED, 0, cases[i / 2].units, 10, 10, 0x40);
+        const ng_record want[] = {{1, 10, 10, cases[i / 2].time_ns}, {.link_type = -1}};
+        char *what =
+            text_format("resolution %d, %llu units", cases[i / 2].resolution, (unsigned long long)cases[i / 2].units);
+        check_records(what, &b, want, NULL);
+        free(what);
+    }
+}
+
+static void test_ng_blocks(void **state) {
+    static bytes b, body;
+    for (int round = 0; round < 4; round++) { /* byte orders of the two sections */
+        bool one = round & 1, two = round & 2;
+        b.n = 0;
+        add_section(&b, one, 1);
+        body.n = 0;
+        add_block(&b, one, 4, &body); /* no names */
+        add_interface(&b, one, 1, 0, -1, 0);
+        add_packet(&b, one, BLOCK_ENHANCED, 0, 1, 70, 61, 0x40);
+        add_interface(&b, one, 101, 20, 9, 0);
+        add_packet(&b, one, BLOCK_ENHANCED, 1, 2, 40, 40, 0x41); /* beyond the snap length: kept */
+        add_packet(&b, one, BLOCK_OBSOLETE, 1, 3, 0, 40, 0x42);
+        body.n = 5000;
+        memset(body.data, 0xee, body.n);
+        add_block(&b, one, 0x80000bad, &body);
+        add_packet(&b, one, BLOCK_SIMPLE, 0, 0, 33, 33, 0x43);
+        add_section(&b, two, 1); /* forgets the interfaces */
+        add_interface(&b, two, 113, 10, 0, 0);
+        add_packet(&b, two, BLOCK_SIMPLE, 0, 0, 33, 10, 0x44);
+        add_packet(&b, two, BLOCK_ENHANCED, 0, 9, 33, 10, 0x45);
+        const ng_record want[] = {{1, 61, 70, 1000}, {101, 40, 40, 2},          {101, 40, 40, 3}, {1, 33, 33, 0},
+                                  {113, 10, 33, 0},  {113, 10, 33, 9000000000}, {.link_type = -1}};
+        check_records("blocks", &b, want, NULL);
+    }
+}
+
+/* Bad content is left out, and what comes behind it is kept; bad bounds end the file. */
+static void test_ng_damage(void **state) {
+    static const struct {
+        const char *what, *damage;
+        size_t at; /* byte to change in the second of three packet blocks; its length and trailer are at 4 and 40 */
+        uint8_t value;
+        bool goes_on;
+    } cases[] = {
+        {"no such interface", "after record 1: a packet of interface 1 of 1", 8, 1, true},
+        {"longer than its block", "after record 1: a packet of 9 bytes in a block with room for 8", 20, 9, true},
+        {"unknown type", NULL, 0, 77, true},
+        {"too short for a packet", "a block that does not end with its length", 4, 28, false},
+        {"below the least length", "after record 1: a block of 8 bytes", 4, 8, false},
+        {"length of zero", "a block of 0 bytes", 4, 0, false},
+        {"wrong trailer", "after record 1: a block that does not end with its length", 36, 1, false},
+        {"too long for the file", "after record 1: the file ends inside a block: 80 of ", 6, 1, false},
+        {"longer than any block", "more than 16777216", 7, 2, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        static bytes b;
+        b.n = 0;
+        add_section(&b, false, 1);
+        add_interface(&b, false, 1, 0, -1, 0);
+        add_packet(&b, false, BLOCK_ENHANCED, 0, 1, 8, 8, 0x40);
+        size_t second = b.n;
+        add_packet(&b, false, BLOCK_ENHANCED, 0, 1, 8, 8, 0x99);
+        assert_int_equal(b.n - second, 40);
+        add_packet(&b, false, BLOCK_ENHANCED, 0, 1, 8, 8, 0x41);
+        b.data[second + cases[i].at] = cases[i].value;
+        const ng_record want[] = {{1, 8, 8, 1000}, {cases[i].goes_on ? 1 : -1, 8, 8, 1000}, {.link_type = -1}};
+        check_records(cases[i].what, &b, want, cases[i].damage);
+    }
+    static bytes b; /* a length that leaves the padding out, as some write it */
+    b.n = 0;
+    add_section(&b, false, 1);
+    add_interface(&b, false, 1, 0, -1, 0);
+    size_t first = b.n;
+    add_packet(&b, false, BLOCK_ENHANCED, 0, 1, 7, 7, 0x40);
+    b.data[first + 4] = b.data[first + 36] = 39;
+    const ng_record want[] = {{1, 7, 7, 1000}, {.link_type = -1}};
+    check_records("length without padding", &b, want, NULL);
+
+    char *path = in_folder("version.pcapng");
+    capture *c = NULL;
+    b.n = 0;
+    add_section(&b, true, 2);
+    save(path, b.data, b.n);
+    assert_int_equal(capture_open(&c, path), ST_FORMAT);
+    assert_non_null(strstr(status_message(), "version 2.0"));
+    free(path);
+}
+
+/* --- the same as libpcap --- */
+
+static void check_same_as_libpcap(const char *path, size_t *nframes) {
+    char why[PCAP_ERRBUF_SIZE];
+    capture *c = NULL;
+    capture_record r;
+    struct pcap_pkthdr *h;
+    const u_char *data;
+    bool end;
+    pcap_t *p = pcap_open_offline_with_tstamp_precision(path, PCAP_TSTAMP_PRECISION_NANO, why);
+    if (p == NULL)
+        fail_msg("%s: %s", path, why);
+    assert_int_equal(capture_open(&c, path), ST_OK);
+    for (; pcap_next_ex(p, &h, &data) == 1; ++*nframes) {
+        assert_int_equal(capture_next(c, &r, &end), ST_OK);
+        if (end || r.caplen != h->caplen || r.wire_len != h->len || memcmp(r.bytes, data, r.caplen) != 0 ||
+            r.time_ns != (int64_t)h->ts.tv_sec * 1000000000 + h->ts.tv_usec)
+            fail_msg("%s: record %zu differs", path, *nframes);
+    }
+    assert_int_equal(capture_next(c, &r, &end), ST_OK);
+    assert_true(end);
+    assert_null(capture_damage(c));
+    pcap_close(p);
+    capture_close(&c);
+}
+
+static void test_same_as_libpcap(void **state) {
+    char *captures = io_shared("data/captures/pcap");
+    text_list files = {.n = 0};
+    size_t nframes = 0;
+    if (captures == NULL)
+        skip();
+    assert_int_equal(capture_list(&(text_list){1, &captures}, &files), ST_OK);
+    for (size_t i = 0; i < files.n; i++)
+        check_same_as_libpcap(files.item[i], &nframes);
+    print_message("%zu frames of %zu captures as libpcap reads them\n", nframes, files.n);
+    assert_true(nframes > 30000);
+    text_list_clear(&files);
+    free(captures);
+}
+
 /* --- hostile files --- */
 
 static const char *column(const csv *c, char *const *names, size_t n, const char *name) {
@@ -257,15 +586,31 @@ static bool for_hostile(visit *f) {
     return true;
 }
 
+/* Files that libpcap refuses or leaves early, and nd does not. */
+static const struct {
+    const char *file, *outcome, *why;
+    size_t nrecords;
+} known_differences[] = {
+    {"gzipped.pcap.gz", "eof", "gzip is unpacked", 8},
+    {"ng_two_interfaces_mixed.pcapng", "eof", "link types may differ", 8},
+    {"real_many_interfaces-1.pcapng", "eof", "link types may differ", 64},
+    {"real_ldap.pcapng", "eof", "link types may differ", 25},
+    {"ng_two_sections_endian.pcapng", "eof", "each section has its own byte order", 2},
+    {"ng_bad_interface_id.pcapng", "read-error", "the records behind a bad one are kept", 2},
+    {"ng_caplen_beyond_block.pcapng", "read-error", "the records behind a bad one are kept", 2},
+    {"ng_no_idb.pcapng", "read-error", "opened, and its record is bad", 0},
+    {"ng_shb_only.pcapng", "eof", "no packet is no damage", 0},
+};
+
 static void check_against_libpcap(const char *path, const csv *row, char *const *names, size_t nnames) {
-    const char *outcome = column(row, names, nnames, "libpcap");
+    const char *outcome = column(row, names, nnames, "libpcap"), *file = column(row, names, nnames, "file");
     size_t expected = strtoul(column(row, names, nnames, "libpcap_packets"), NULL, 10);
     char *damage = NULL;
-    if (strstr(path, ".gz") != NULL) { /* libpcap alone cannot; we unpack */
-        assert_int_equal(count_records(path, &damage), 8);
-        assert_null(damage);
-        return;
-    }
+    for (size_t i = 0; i < sizeof known_differences / sizeof *known_differences; i++)
+        if (strcmp(file, known_differences[i].file) == 0) {
+            outcome = known_differences[i].outcome;
+            expected = known_differences[i].nrecords;
+        }
     if (strcmp(outcome, "open-error") == 0) {
         capture *c = NULL;
         if (capture_open(&c, path) != ST_FORMAT || strstr(status_message(), path) == NULL)
@@ -283,9 +628,9 @@ static void test_hostile(void **state) {
         skip();
 }
 
-enum { CUTS = 160 };
+enum { CUT_EVERY = 20 << 10, CUTS = 500 };
 
-/* The file cut at many lengths: never more records than before the cut, never a crash. */
+/* The file cut at every length, a large one at many: never more records than before the cut, never a crash. */
 static void check_cuts(const char *path, const csv *row, char *const *names, size_t nnames) {
     char *text;
     size_t n, most = SIZE_MAX;
@@ -294,21 +639,18 @@ static void check_cuts(const char *path, const csv *row, char *const *names, siz
     assert_int_equal(write(fd, text, n), n);
     free(text);
     char *cut = text_format("/proc/self/fd/%d", fd);
-    size_t step = n / CUTS + 1;
+    size_t step = n <= CUT_EVERY ? 1 : n / CUTS + 1;
     for (size_t length = n; length-- > 0;) {
-        if (length > 100 && length % step != 0)
+        if (length > 1000 && length % step != 0)
             continue;
         assert_int_equal(ftruncate(fd, (off_t)length), 0);
         capture *c = NULL;
         if (capture_open(&c, cut) != ST_OK)
             continue;
-        capture_close(&c);
-        char *damage = NULL;
-        size_t records = count_records(cut, &damage);
+        size_t records = count_open(c, NULL);
         if (records > most)
             fail_msg("%s cut to %zu bytes: %zu records, %zu in a longer cut", path, length, records, most);
         most = records;
-        free(damage);
     }
     close(fd);
     free(cut);
@@ -476,9 +818,13 @@ static void test_write_extremes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_times),   cmocka_unit_test(test_gzip),           cmocka_unit_test(test_not_there),
-        cmocka_unit_test(test_hostile), cmocka_unit_test(test_hostile_cut),    cmocka_unit_test(test_list),
-        cmocka_unit_test(test_write),   cmocka_unit_test(test_write_extremes),
+        cmocka_unit_test(test_times),          cmocka_unit_test(test_gzip),
+        cmocka_unit_test(test_not_there),      cmocka_unit_test(test_old_pcap),
+        cmocka_unit_test(test_ng_times),       cmocka_unit_test(test_ng_blocks),
+        cmocka_unit_test(test_ng_damage),      cmocka_unit_test(test_same_as_libpcap),
+        cmocka_unit_test(test_hostile),        cmocka_unit_test(test_hostile_cut),
+        cmocka_unit_test(test_list),           cmocka_unit_test(test_write),
+        cmocka_unit_test(test_write_extremes),
     };
     return cmocka_run_group_tests_name("io.capture", tests, make_folder, remove_folder);
 }

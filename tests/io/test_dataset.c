@@ -246,6 +246,126 @@ static void test_append_refuses(void **state) {
     free(path);
 }
 
+/* --- both IP versions, and the schema's first version --- */
+
+/* A flow of IPv6, with extension headers in some of its packets. */
+static void make_ipv6_flow(uint64_t number, flow *f) {
+    rng r = rng_make(8, number, RNG_TEST);
+    flow_init(f);
+    for (int i = 0; i < 4; i++) {
+        packet p = {.time_ns = i, .frame = (uint32_t)i, .dir = i % 2};
+        unsigned nip = 40, proto = number % 2 ? PROTO_UDP : PROTO_ICMPV6;
+        p.header[0] = 0x60;
+        p.header[6] = (uint8_t)proto;
+        p.header[7] = 64;
+        for (unsigned side = 0; side < 2; side++) {
+            put32(p.header + 8 + 16 * side, 0x20010db8);
+            put32(p.header + 20 + 16 * side, (uint32_t)number * 2 + (side == p.dir));
+        }
+        if (i == 2) { /* the longest there is */
+            p.header[6] = 60;
+            p.header[40] = (uint8_t)proto;
+            p.header[41] = 17;
+            nip = 184;
+        }
+        p.header[nip] = proto == PROTO_UDP ? 1 : 128;
+        p.nheader = (uint8_t)(nip + 8);
+        p.wire_len = p.nheader + rng_below(&r, 100);
+        put16(p.header + 4, p.wire_len - 40);
+        if (proto == PROTO_UDP && p.dir)
+            put32(p.header + nip, 0x00000100);
+        if (i == 0)
+            f->key = flow_key_of(&p);
+        assert_int_equal(flow_add(f, &p), ST_OK);
+    }
+}
+
+static void test_ipv6(void **state) {
+    char *path = in_folder("six.h5"), *joined = in_folder("six-joined.h5");
+    dataset_tables t = tables_of_test();
+    dataset *d = NULL;
+    flow want, got;
+    flow_init(&got);
+    assert_int_equal(dataset_create(&d, path, &t, 1), ST_OK);
+    for (uint64_t i = 0; i < 100; i++) {
+        make_ipv6_flow(i, &want);
+        assert_int_equal(dataset_append(d, &want), ST_OK);
+        flow_clear(&want);
+        make_flow(i, 3, &want);
+        assert_int_equal(dataset_append(d, &want), ST_OK);
+        flow_clear(&want);
+    }
+    assert_int_equal(dataset_commit(&d), ST_OK);
+    assert_int_equal(dataset_merge(1, &path, joined, 1), ST_OK);
+    assert_true(io_same_bytes(path, joined));
+    assert_int_equal(dataset_open(&d, path), ST_OK);
+    for (uint64_t i = 0; i < 100; i++) {
+        make_ipv6_flow(i, &want);
+        if (dataset_read(d, 2 * i, 0, &got) != ST_OK)
+            fail_msg("%s", status_message());
+        assert_true(io_flows_equal(&want, &got) && got.key.ipv6);
+        flow_clear(&want);
+        check_flow_at(d, 2 * i + 1, i, 3, &got);
+    }
+    flow_clear(&got);
+    dataset_close(&d);
+    free(path);
+    free(joined);
+}
+
+static void set_u64(hid_t file, const char *name, uint64_t value) {
+    H5Adelete(file, name);
+    assert_int_equal(h5_write_u64_attribute("test", file, name, value), ST_OK);
+}
+
+/* Turn a dataset of IPv4 flows into what version 1 was: addresses as numbers, no IP version. */
+static void to_version_1(const char *path, size_t nflows) {
+    dataset *d = NULL;
+    flow f;
+    uint32_t *addr = calloc(nflows, 2 * sizeof *addr);
+    hsize_t dims[2] = {nflows, 2};
+    assert_non_null(addr);
+    assert_int_equal(dataset_open(&d, path), ST_OK);
+    for (size_t i = 0; i < nflows; i++) {
+        dataset_flow_info(d, i, &f);
+        addr[2 * i] = (uint32_t)f.key.addr[0];
+        addr[2 * i + 1] = (uint32_t)f.key.addr[1];
+    }
+    dataset_close(&d);
+    hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT), space = H5Screate_simple(2, dims, NULL);
+    assert_true(file >= 0);
+    H5Ldelete(file, "flow/addr", H5P_DEFAULT);
+    H5Ldelete(file, "flow/ip_version", H5P_DEFAULT);
+    hid_t set = H5Dcreate2(file, "flow/addr", H5T_STD_U32LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    assert_true(H5Dwrite(set, H5T_STD_U32LE, H5S_ALL, H5S_ALL, H5P_DEFAULT, addr) >= 0);
+    H5Dclose(set);
+    H5Sclose(space);
+    set_u64(file, "version", 1);
+    assert_true(H5Fclose(file) >= 0);
+    free(addr);
+}
+
+static void test_version_1(void **state) {
+    enum { FLOWS = 300 };
+    char *old = in_folder("old.h5"), *plain = in_folder("plain.h5"), *joined = in_folder("joined.h5");
+    dataset *d = NULL;
+    flow f;
+    flow_init(&f);
+    write_flows(old, 0, FLOWS, 5, 1, 1);
+    write_flows(plain, 0, FLOWS, 5, 1, 1);
+    to_version_1(old, FLOWS);
+    assert_int_equal(dataset_open(&d, old), ST_OK);
+    for (size_t i = 0; i < FLOWS; i++)
+        check_flow_at(d, i, i, 5, &f);
+    dataset_close(&d);
+    assert_int_equal(dataset_merge(1, &old, joined, 1), ST_OK); /* what is written is version 2 */
+    assert_true(io_same_bytes(plain, joined));
+    flow_clear(&f);
+    free(old);
+    free(plain);
+    free(joined);
+}
+
 /* --- damage --- */
 
 typedef struct damage {
@@ -273,11 +393,6 @@ static void poke(hid_t file, const char *name, hsize_t at, int64_t value) {
     H5Sclose(memory);
     H5Sclose(space);
     H5Dclose(set);
-}
-
-static void set_u64(hid_t file, const char *name, uint64_t value) {
-    H5Adelete(file, name);
-    assert_int_equal(h5_write_u64_attribute("test", file, name, value), ST_OK);
 }
 
 static void extend(hid_t file, const char *name, hsize_t n) {
@@ -323,10 +438,24 @@ static void edit_proto(hid_t f) {
     poke(f, "flow/proto", 3, 50);
 }
 static void edit_nheader(hid_t f) {
-    poke(f, "packet/nheader", 3, 121);
+    poke(f, "packet/nheader", 3, PACKET_HEADER_MAX + 1);
 }
 static void edit_nheader_zero(hid_t f) {
     poke(f, "packet/nheader", 3, 0);
+}
+static void edit_ip_version(hid_t f) {
+    poke(f, "flow/ip_version", 3, 5);
+}
+static void edit_ip_version_proto(hid_t f) {
+    poke(f, "flow/proto", 3, PROTO_ICMPV6);
+}
+static void edit_address(hid_t f) {
+    hid_t set = H5Dopen2(f, "flow/addr", H5P_DEFAULT);
+    uint8_t all[50 * 32];
+    assert_true(H5Dread(set, H5T_STD_U8LE, H5S_ALL, H5S_ALL, H5P_DEFAULT, all) >= 0);
+    all[3 * 32 + 16 + 11] = 1;
+    assert_true(H5Dwrite(set, H5T_STD_U8LE, H5S_ALL, H5S_ALL, H5P_DEFAULT, all) >= 0);
+    H5Dclose(set);
 }
 static void edit_version(hid_t f) {
     set_u64(f, "version", DATASET_VERSION + 1);
@@ -376,7 +505,10 @@ static const damage damages[] = {
     {"file 99", "flow 3 has file 99", edit_file},
     {"run 2 of 2", "flow 3 has run 2", edit_run},
     {"protocol 50", "flow 3 has protocol 50", edit_proto},
-    {"header of 121 bytes", "packet 3 claims 121 bytes", edit_nheader},
+    {"header of 193 bytes", "packet 3 claims 193 bytes", edit_nheader},
+    {"IP version 5", "flow 3 is of IP version 5", edit_ip_version},
+    {"ICMPv6 in IPv4", "flow 3 has protocol 58", edit_ip_version_proto},
+    {"long IPv4 address", "flow 3 is IPv4 and has", edit_address},
     {"header of 0 bytes", "packet 3 claims 0 bytes", edit_nheader_zero},
     {"newer version", "newer version", edit_version},
     {"no complete", "incomplete", edit_complete},
@@ -423,7 +555,8 @@ static void test_damaged_packet(void **state) {
         const char *what;
         hsize_t at; /* byte of the first header */
         int64_t value;
-    } cases[] = {{"IHL 15", 0, 0x4f}, {"IHL 0", 0, 0x40}, {"IHL 6", 0, 0x46}, {"TCP in place of UDP", 9, 6}};
+    } cases[] = {
+        {"IHL 15", 0, 0x4f}, {"IHL 0", 0, 0x40}, {"IHL 6", 0, 0x46}, {"TCP in place of UDP", 9, 6}, {"IPv6", 0, 0x65}};
     char *good = in_folder("good.h5"), *bad = in_folder("bad.h5");
     write_flows(good, 0, 50, 5, 1, 1);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -499,6 +632,8 @@ int main(void) {
         cmocka_unit_test(test_same_bytes),
         cmocka_unit_test(test_merge_refuses_other_tables),
         cmocka_unit_test(test_append_refuses),
+        cmocka_unit_test(test_ipv6),
+        cmocka_unit_test(test_version_1),
         cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_damaged_packet),
         cmocka_unit_test(test_cut_and_flipped),

@@ -120,8 +120,8 @@ static void check_everything(dataset *d) {
         free(path);
     }
     for (int i = 0; i < SKIP_COUNT; i++)
-        assert_int_equal(t->skipped[i], i == SKIP_NOT_IP ? IO_NOT_IP : i == SKIP_IPV6 ? IO_IPV6 : 0);
-    assert_int_equal(t->frames, dataset_npackets(d) + IO_NOT_IP + IO_IPV6);
+        assert_int_equal(t->skipped[i], i == SKIP_NOT_IP ? IO_NOT_IP : i == SKIP_IP_BAD ? IO_IP_BAD : 0);
+    assert_int_equal(t->frames, dataset_npackets(d) + IO_NOT_IP + IO_IP_BAD);
     for (uint64_t i = 0; i < IO_NA; i++)
         check_flow_in(d, i, io_label(i), "a.pcap", "a.pcap");
     for (uint64_t i = IO_NA; i < IO_NA + IO_NB; i++)
@@ -195,7 +195,7 @@ static void test_errors(void **state) {
         {"bad filter", "captures", "/l.csv", "file,label,filter\na.pcap,y,no such thing here\n", ":2: filter",
          ST_FORMAT},
         {"no capture", "labels.csv", "", NULL, "no capture could be read: labels.csv: ", ST_FORMAT},
-        {"no packet", "strange.pcap", "", NULL, "none of the 10 frames gave a packet: skipped for not_ip 7, ipv6 3",
+        {"no packet", "strange.pcap", "", NULL, "none of the 10 frames gave a packet: skipped for not_ip 7, ip_bad 3",
          ST_FORMAT},
         {"no frame", "none_in.pcap", "", NULL, "none_in.pcap holds no frame", ST_FORMAT},
     };

@@ -142,7 +142,12 @@ static void test_bad_files(void **state) {
         {"file,label,proto,src,sport,dst,dport\nf,l,sctp,1.2.3.4,1,1.2.3.5,1\n", ":2: protocol 'sctp'"},
         {"file,label,proto,src,sport,dst,dport\nf,l,tcp,1.2.3,1,1.2.3.5,1\n", ":2: src '1.2.3' is no IP address"},
         {"file,label,proto,src,sport,dst,dport\nf,l,tcp,1.2.3.4,1,,\n", ":2: dst '' is no IP address"},
-        {"file,label,proto,src,sport,dst,dport\nf,l,tcp,::1,1,1.2.3.5,1\n", ":2: src '::1' is no IP address"},
+        {"file,label,proto,src,sport,dst,dport\nf,l,tcp,::1,1,1.2.3.5,1\n",
+         ":2: src '::1' and dst '1.2.3.5' are of different"},
+        {"file,label,proto,src,sport,dst,dport\nf,l,tcp,1::2::3,1,::1,1\n", ":2: src '1::2::3' is no IP address"},
+        {"file,label,proto,src,sport,dst,dport\nf,l,icmp,::1,1,::2,0\n", ":2: protocol icmp between addresses of IPv6"},
+        {"file,label,proto,src,sport,dst,dport\nf,l,58,1.2.3.4,1,1.2.3.5,0\n",
+         ":2: protocol icmp6 between addresses of IPv4"},
         {"file,label,proto,src,sport,dst,dport\nf,l,,1.2.3.4,1,1.2.3.5,1\n", ":2: protocol ''"},
         {"file,label,proto,src,sport,dst,dport\nf,l,icmp,1.2.3.4,1,1.2.3.5,9\n", ":2: dport of an ICMP flow is 0"},
         {"file,label,macro\na,x,m\nb,x,\nc,x,n\n", ":4: label 'x' has macro 'n' here and 'm' elsewhere"},
@@ -191,11 +196,11 @@ static const char table[] = "micro,extra,file,proto,src,sport,dst,dport,filter,m
 
 static void test_tables(void **state) {
     labels *l = open_text(table);
-    static const char *const names[] = {"dns", "note", "other", "ping", "whole", "zoom"},
-                             *const macros[] = {"infra", "", "", "", "", "video"},
+    static const char *const names[] = {"dns", "note", "other", "ping", "six", "whole", "zoom"},
+                             *const macros[] = {"infra", "", "", "", "", "", "video"},
                              *const runs[] = {"a.pcap", "b.pcap", "c.pcap", "run-b", "run-c"};
-    assert_int_equal(labels_count(l), 6);
-    for (size_t i = 0; i < 6; i++) {
+    assert_int_equal(labels_count(l), 7);
+    for (size_t i = 0; i < 7; i++) {
         assert_string_equal(labels_name(l, i), names[i]);
         assert_string_equal(labels_macro(l, i), macros[i]);
     }
@@ -204,14 +209,13 @@ static void test_tables(void **state) {
         assert_string_equal(labels_run(l, i), runs[i]);
 
     text_list captures = list_of("/data/p/b.pcap", "/data/p/lonely.pcap");
-    size_t nipv6;
-    assert_int_equal(labels_keep(l, &captures, &nipv6), ST_OK);
-    assert_int_equal(nipv6, 1);
-    assert_int_equal(labels_count(l), 2);
-    assert_string_equal(labels_name(l, 0), "whole");
-    assert_string_equal(labels_name(l, 1), "zoom");
+    assert_int_equal(labels_keep(l, &captures), ST_OK);
+    assert_int_equal(labels_count(l), 3);
+    assert_string_equal(labels_name(l, 0), "six");
+    assert_string_equal(labels_name(l, 1), "whole");
+    assert_string_equal(labels_name(l, 2), "zoom");
     assert_int_equal(labels_nruns(l), 4);
-    assert_string_equal(labels_run(l, 0), "b.pcap"); /* the IPv6 row's */
+    assert_string_equal(labels_run(l, 0), "b.pcap");
     assert_string_equal(labels_run(l, 1), "lonely.pcap");
     labels_free(&l);
     assert_null(l);
@@ -219,7 +223,7 @@ static void test_tables(void **state) {
     l = open_text(table);
     text_list_clear(&captures);
     captures = list_of("/data/p/none.pcap", NULL);
-    assert_int_equal(labels_keep(l, &captures, &nipv6), ST_FORMAT);
+    assert_int_equal(labels_keep(l, &captures), ST_FORMAT);
     assert_non_null(strstr(status_message(), "none of its 10 rows"));
     labels_free(&l);
     text_list_clear(&captures);
@@ -227,14 +231,13 @@ static void test_tables(void **state) {
 
 static void test_no_labels(void **state) {
     labels *l = NULL;
-    size_t nipv6;
     label_matcher *m = NULL;
     int32_t label, run;
     capture_record r = {.bytes = (const uint8_t *)""};
     flow_key key = {.proto = PROTO_TCP};
     text_list captures = list_of("x/one.pcap", "two.pcap");
     assert_int_equal(labels_open(&l, ""), ST_OK);
-    assert_int_equal(labels_keep(l, &captures, &nipv6), ST_OK);
+    assert_int_equal(labels_keep(l, &captures), ST_OK);
     assert_int_equal(labels_count(l), 0);
     assert_int_equal(labels_nruns(l), 2);
     assert_int_equal(label_matcher_new(&m, l, "two.pcap", 1), ST_OK);
@@ -251,7 +254,7 @@ static void test_no_labels(void **state) {
 /* A raw IP frame of the packet. */
 static void match(const label_matcher *m, const packet *p, int32_t *label, int32_t *run) {
     flow_key key = flow_key_of(p);
-    capture_record r = {.caplen = p->nheader, .wire_len = p->wire_len, .bytes = p->header};
+    capture_record r = {.caplen = p->nheader, .wire_len = p->wire_len, .link_type = 101, .bytes = p->header};
     label_match(m, &key, &r, label, run);
 }
 
@@ -284,7 +287,7 @@ static void test_match(void **state) {
         label_matcher *m = NULL;
         int32_t label, run;
         packet p = io_packet(cases[i].proto, cases[i].from, cases[i].to, cases[i].sport, cases[i].dport, 10);
-        assert_int_equal(label_matcher_new(&m, l, cases[i].capture, 12), ST_OK);
+        assert_int_equal(label_matcher_new(&m, l, cases[i].capture, 101), ST_OK);
         match(m, &p, &label, &run);
         const char *got = label >= 0 ? labels_name(l, (size_t)label) : NULL;
         if ((got == NULL) != (cases[i].label == NULL) || (got != NULL && strcmp(got, cases[i].label) != 0))
@@ -303,7 +306,7 @@ static void test_filter_link_type(void **state) {
     packet p = io_packet(PROTO_TCP, 1, 2, 3, 4, 0);
     uint8_t frame[18 + PACKET_HEADER_MAX] = {[12] = 0x81, [15] = 7, [16] = 0x08};
     memcpy(frame + 18, p.header, p.nheader);
-    capture_record r = {.caplen = 18u + p.nheader, .wire_len = 18u + p.nheader, .bytes = frame};
+    capture_record r = {.caplen = 18u + p.nheader, .wire_len = 18u + p.nheader, .link_type = 1, .bytes = frame};
     flow_key key = flow_key_of(&p);
     int32_t label, run;
     assert_int_equal(label_matcher_new(&m, l, "a.pcap", 1), ST_OK);
@@ -315,6 +318,91 @@ static void test_filter_link_type(void **state) {
     r.caplen = 10; /* a filter that looks past the captured bytes does not match */
     label_match(m, &key, &r, &label, &run);
     assert_int_equal(label, -1);
+    label_matcher_free(&m);
+    labels_free(&l);
+}
+
+static void test_ipv6(void **state) {
+    static const struct {
+        unsigned proto, sport, dport;
+        bool turned;
+        const char *label;
+    } cases[] = {
+        {PROTO_TCP, 1000, 443, false, "web"},  {PROTO_TCP, 443, 1000, true, "web"},
+        {PROTO_TCP, 1001, 443, false, "rest"}, {PROTO_UDP, 1000, 443, false, "quic"},
+        {PROTO_ICMPV6, 7, 0, false, "ping"},   {PROTO_ICMPV6, 7, 0, true, "ping"},
+        {PROTO_ICMPV6, 8, 0, false, "rest"},
+    };
+    labels *l = open_text("file,label,proto,src,sport,dst,dport,filter\n"
+                          "a,web,tcp,2001:db8::1,1000,2001:DB8:0::2,443,\n"
+                          "a,ping,ICMP6,2001:db8::1,7,2001:db8::2,,\n"
+                          "a,quic,,,,,,ip6 and udp port 443\n"
+                          "a,four,,,,,,ip\n"
+                          "a,rest,,,,,,\n");
+    label_matcher *m = NULL;
+    assert_int_equal(label_matcher_new(&m, l, "a", 101), ST_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        packet p = {.nheader = cases[i].proto == PROTO_TCP ? 60 : 48,
+                    .wire_len = 60,
+                    .header = {0x60, [5] = 20, (uint8_t)cases[i].proto, 64, [52] = 0x50}};
+        for (unsigned side = 0; side < 2; side++) {
+            put32(p.header + 8 + 16 * side, 0x20010db8);
+            p.header[23 + 16 * side] = side == cases[i].turned ? 1 : 2;
+        }
+        if (cases[i].proto == PROTO_ICMPV6)
+            p.header[40] = 128;
+        put16(p.header + (cases[i].proto == PROTO_ICMPV6 ? 44 : 40), cases[i].sport);
+        if (cases[i].proto != PROTO_ICMPV6)
+            put16(p.header + 42, cases[i].dport);
+        int32_t label, run;
+        match(m, &p, &label, &run);
+        assert_true(label >= 0);
+        if (strcmp(labels_name(l, (size_t)label), cases[i].label) != 0)
+            fail_msg("case %zu: label %s", i, labels_name(l, (size_t)label));
+    }
+    label_matcher_free(&m);
+    labels_free(&l);
+}
+
+/* Frames of several link types in one file: each is seen with its own link layer, and a filter that has no meaning on
+ * one of them matches none of its frames. */
+static void test_several_link_types(void **state) {
+    labels *l = open_text("file,label,filter\na,mac,ether host 2:0:0:0:0:1\na,tcp,tcp\n");
+    label_matcher *m = NULL;
+    packet p = io_packet(PROTO_TCP, 1, 2, 3, 4, 0);
+    flow_key key = flow_key_of(&p);
+    static const struct {
+        int link_type;
+        size_t nlink;
+        const char *link, *label;
+    } cases[] = {
+        {1, 14, "\2\0\0\0\0\1\2\0\0\0\0\2\x08", "mac"},
+        {1, 14, "\2\0\0\0\0\3\2\0\0\0\0\2\x08", "tcp"},
+        {101, 0, "", "tcp"},
+        {12, 0, "", "tcp"},
+        {228, 0, "", "tcp"},
+        {0, 4, "\2\0\0", "tcp"},
+        {9, 4, "\xff\3\0\x21", "tcp"},
+        {113, 16, "\0\0\0\1\0\6\2\0\0\0\0\1\0\0\x08", "tcp"},
+        {276, 20, "\x08\0\0\0\0\0\0\1\0\1\0\6\2\0\0\0\0\1\0", "tcp"},
+        {105, 32, "\x08\1\0\0\2\0\0\0\0\3\2\0\0\0\0\2\2\0\0\0\0\4\0\0\xaa\xaa\3\0\0\0\x08", "tcp"},
+        {147, 0, "", NULL},
+        {-1, 0, "", NULL},
+    };
+    assert_int_equal(label_matcher_new(&m, l, "a", 1), ST_OK);
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof cases[0]; i++) { /* the second time compiled already */
+        size_t k = i / 2;
+        uint8_t frame[40 + PACKET_HEADER_MAX];
+        memcpy(frame, cases[k].link, cases[k].nlink);
+        memcpy(frame + cases[k].nlink, p.header, p.nheader);
+        size_t n = cases[k].nlink + p.nheader;
+        capture_record r = {.caplen = n, .wire_len = n, .link_type = cases[k].link_type, .bytes = frame};
+        int32_t label, run;
+        label_match(m, &key, &r, &label, &run);
+        const char *got = label >= 0 ? labels_name(l, (size_t)label) : NULL;
+        if ((got == NULL) != (cases[k].label == NULL) || (got != NULL && strcmp(got, cases[k].label) != 0))
+            fail_msg("link type %d: label %s", cases[k].link_type, got != NULL ? got : "none");
+    }
     label_matcher_free(&m);
     labels_free(&l);
 }
@@ -332,7 +420,7 @@ static void test_bad_matches(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         labels *l = open_text(cases[i].text);
         label_matcher *m = NULL;
-        if (label_matcher_new(&m, l, "a", 12) != ST_FORMAT || strstr(status_message(), cases[i].want) == NULL)
+        if (label_matcher_new(&m, l, "a", 101) != ST_FORMAT || strstr(status_message(), cases[i].want) == NULL)
             fail_msg("case %zu: %s", i, status_message());
         assert_null(m);
         labels_free(&l);
@@ -341,16 +429,19 @@ static void test_bad_matches(void **state) {
     labels *l = open_text("file,label,proto,src,sport,dst,dport\na,x,tcp,1.1.1.1,1,2.2.2.2,2\n"
                           "a,x,tcp,2.2.2.2,2,1.1.1.1,1\n");
     label_matcher *m = NULL;
-    assert_int_equal(label_matcher_new(&m, l, "a", 12), ST_OK);
+    assert_int_equal(label_matcher_new(&m, l, "a", 101), ST_OK);
     label_matcher_free(&m);
     labels_free(&l);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_csv),       cmocka_unit_test(test_csv_errors),       cmocka_unit_test(test_paths),
-        cmocka_unit_test(test_bad_files), cmocka_unit_test(test_tables),           cmocka_unit_test(test_no_labels),
-        cmocka_unit_test(test_match),     cmocka_unit_test(test_filter_link_type), cmocka_unit_test(test_bad_matches),
+        cmocka_unit_test(test_csv),         cmocka_unit_test(test_csv_errors),
+        cmocka_unit_test(test_paths),       cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_tables),      cmocka_unit_test(test_no_labels),
+        cmocka_unit_test(test_match),       cmocka_unit_test(test_filter_link_type),
+        cmocka_unit_test(test_ipv6),        cmocka_unit_test(test_several_link_types),
+        cmocka_unit_test(test_bad_matches),
     };
     return cmocka_run_group_tests_name("io.labels", tests, make_folder, remove_folder);
 }

@@ -72,6 +72,32 @@ static inline packet random_packet(rng *r) {
     return p;
 }
 
+/* The same of IPv6; with `extensions` some have up to two options headers. */
+static inline packet random_ipv6_packet(rng *r, bool extensions) {
+    static const uint8_t protocols[] = {PROTO_TCP, PROTO_UDP, PROTO_ICMPV6};
+    packet p = {.frame = rng_u32(r)};
+    for (size_t i = 0; i < PACKET_HEADER_MAX; i++)
+        p.header[i] = (uint8_t)rng_u32(r);
+    unsigned nip = 40, nl4 = 8, next = 6; /* where the number of what comes next stands */
+    p.header[0] = (uint8_t)(0x60 | (p.header[0] & 15));
+    for (unsigned n = extensions ? rng_below(r, 3) : 0; n > 0; n--) {
+        p.header[next] = n == 2 ? 0 : 60;
+        next = nip;
+        p.header[nip + 1] = (uint8_t)rng_below(r, 3);
+        nip += 8 + 8u * p.header[nip + 1];
+    }
+    p.header[next] = protocols[rng_below(r, 3)];
+    if (p.header[next] == PROTO_TCP) {
+        nl4 = 20 + 4 * rng_below(r, 11);
+        p.header[nip + 12] = (uint8_t)(nl4 / 4 << 4 | (p.header[nip + 12] & 15));
+    }
+    p.nheader = (uint8_t)(nip + nl4);
+    p.wire_len = p.nheader + rng_below(r, 1400);
+    put16(p.header + 4, p.wire_len - 40);
+    memset(p.header + p.nheader, 0, PACKET_HEADER_MAX - p.nheader);
+    return p;
+}
+
 static inline void assert_same_headers(const packet *a, const packet *b) {
     assert_int_equal(a->nheader, b->nheader);
     assert_memory_equal(a->header, b->header, a->nheader);

@@ -9,6 +9,12 @@
 #define SLL "\0\0\0\1\0\6\2\0\0\0\0\1\0\0"
 #define SLL2_REST "\0\0\0\0\0\1\0\1\0\6\2\0\0\0\0\1\0\0"
 
+#define MAC "\2\0\0\0\0\1"
+#define SNAP "\xaa\xaa\3\0\0\0\x08\0"
+/* 802.11 header with three addresses: the two bytes of frame control, and the sequence number. */
+#define DOT11_SEQUENCE(first, second, sequence) first second "\0\0" MAC MAC MAC sequence
+#define DOT11(first, second) DOT11_SEQUENCE(first, second, "\x10\0")
+
 typedef struct link_case {
     const char *name;
     int link_type;
@@ -55,8 +61,28 @@ static const link_case link_cases[] = {
     LINK("Linux cooked, ARP", 113, SKIP_NOT_IP, SLL "\x08\6"),
     LINK("Linux cooked 2", 276, SKIP_NONE, "\x08\0" SLL2_REST),
     LINK("Linux cooked 2, ARP", 276, SKIP_NOT_IP, "\x08\6" SLL2_REST),
-    LINK("802.11", 105, SKIP_LINK, ""),
-    LINK("radiotap", 127, SKIP_LINK, ""),
+    LINK("802.11, to the access point", 105, SKIP_NONE, DOT11("\x08", "\1") SNAP),
+    LINK("802.11, QoS", 105, SKIP_NONE, DOT11("\x88", "\2") "\0\0" SNAP),
+    LINK("802.11, QoS with HT control", 105, SKIP_NONE, DOT11("\x88", "\x81") "\0\0\0\0\0\0" SNAP),
+    LINK("802.11, four addresses", 105, SKIP_NONE, DOT11("\x08", "\3") MAC SNAP),
+    LINK("802.11, four addresses, QoS", 105, SKIP_NONE, DOT11("\x88", "\3") MAC "\7\0" SNAP),
+    LINK("802.11, tagged", 105, SKIP_NONE, DOT11("\x08", "\1") "\xaa\xaa\3\0\0\0\x81\0\0\5\x08\0"),
+    LINK("802.11, protected", 105, SKIP_PROTECTED, DOT11("\x08", "\x41") SNAP),
+    LINK("802.11, later fragment", 105, SKIP_FRAGMENT, DOT11_SEQUENCE("\x08", "\1", "\x11\0") SNAP),
+    LINK("802.11, several packets in a frame", 105, SKIP_LINK, DOT11("\x88", "\1") "\x80\0" SNAP),
+    LINK("802.11, without data", 105, SKIP_NOT_IP, DOT11("\x48", "\1") SNAP),
+    LINK("802.11, beacon", 105, SKIP_NOT_IP, DOT11("\x80", "\0") SNAP),
+    LINK("802.11, acknowledgement", 105, SKIP_NOT_IP, "\xd4\0\0\0" MAC),
+    LINK("802.11, ARP", 105, SKIP_NOT_IP, DOT11("\x08", "\1") "\xaa\xaa\3\0\0\0\x08\6"),
+    LINK("radiotap", 127, SKIP_NONE, "\0\0\x08\0\0\0\0\0" DOT11("\x08", "\1") SNAP),
+    LINK("radiotap with flags", 127, SKIP_NONE, "\0\0\x09\0\2\0\0\0\x10" DOT11("\x88", "\1") "\0\0" SNAP),
+    LINK("radiotap, padded after the header", 127, SKIP_NONE,
+         "\0\0\x09\0\2\0\0\0\x20" DOT11("\x88", "\1") "\0\0\x99\x99" SNAP),
+    LINK("radiotap, two presence words, time, padded", 127, SKIP_NONE,
+         "\0\0\x1a\0\3\0\0\x80\0\0\0\0\0\0\0\0\1\2\3\4\5\6\7\x08\x20\0" DOT11("\x88", "\1") "\0\0\x99\x99" SNAP),
+    LINK("radiotap, protected", 127, SKIP_PROTECTED, "\0\0\x08\0\0\0\0\0" DOT11("\x08", "\x42") SNAP),
+    LINK("radiotap of version 1", 127, SKIP_NOT_IP, "\1\0\x08\0\0\0\0\0" DOT11("\x08", "\1") SNAP),
+    LINK("radiotap shorter than itself", 127, SKIP_NOT_IP, "\0\0\x07\0\0\0\0\0" DOT11("\x08", "\1") SNAP),
     LINK("user 0", 147, SKIP_LINK, ""),
     LINK("negative", -1, SKIP_LINK, ""),
 };
@@ -91,7 +117,7 @@ static const ip_case ip_cases[] = {
     {"plain", 40, SKIP_NONE, {{0, 0x45}}},
     {"version 0", 0, SKIP_IP_BAD, {{0, 0x05}}},
     {"version 5", 0, SKIP_IP_BAD, {{0, 0x55}}},
-    {"version 6", 0, SKIP_IPV6, {{0, 0x65}}},
+    {"version 6, whose header chain is too short", 0, SKIP_IP_BAD, {{0, 0x65}}},
     {"IHL 4", 0, SKIP_IP_BAD, {{0, 0x44}}},
     {"IHL 0", 0, SKIP_IP_BAD, {{0, 0x40}}},
     {"IHL 6: the TCP header moves", 0, SKIP_L4_BAD, {{0, 0x46}}},
@@ -137,6 +163,131 @@ static void test_ip_headers(void **state) {
         assert_memory_equal(p.header, bytes, p.nheader);
         assert_int_equal(packet_is_complete(&p), got == SKIP_NONE);
     }
+}
+
+/* IPv6: a next header, the chain of headers behind the fixed one, and how many bytes of payload the header claims. */
+typedef struct ipv6_case {
+    const char *name;
+    unsigned next;
+    size_t nchain;
+    const char *chain;
+    int payload; /* -1: as many as there are */
+    packet_skip expect;
+    unsigned proto;  /* of a packet */
+    size_t nip, nl4; /* 0 with a skip */
+} ipv6_case;
+
+#define TCP_HEADER "\x9c\x41\1\xbb\0\0\0\1\0\0\0\2\x50\x10\1\0\0\0\0\0"
+#define UDP_HEADER "\x30\x39\0\x35\0\x08\0\0"
+#define ECHO_HEADER "\x80\0\0\0\0\1\0\2"
+#define OPTIONS(next, words) next words "\1\4\0\0\0\0"
+#define CHAIN(text) sizeof text - 1, text
+#define ZEROS_8 "\0\0\0\0\0\0\0\0"
+#define ZEROS_32 ZEROS_8 ZEROS_8 ZEROS_8 ZEROS_8
+
+static const ipv6_case ipv6_cases[] = {
+    {"TCP", 6, CHAIN(TCP_HEADER), -1, SKIP_NONE, 6, 40, 20},
+    {"UDP", 17, CHAIN(UDP_HEADER), -1, SKIP_NONE, 17, 40, 8},
+    {"ICMPv6", 58, CHAIN(ECHO_HEADER), -1, SKIP_NONE, 58, 40, 8},
+    {"ICMP of IPv4", 1, CHAIN(ECHO_HEADER), -1, SKIP_PROTOCOL, 0, 0, 0},
+    {"no next header", 59, CHAIN(ZEROS_8), -1, SKIP_PROTOCOL, 0, 0, 0},
+    {"ESP", 50, CHAIN(ZEROS_32), -1, SKIP_PROTOCOL, 0, 0, 0},
+    {"hop-by-hop", 0, CHAIN(OPTIONS("\x11", "\0") UDP_HEADER), -1, SKIP_NONE, 17, 48, 8},
+    {"hop-by-hop of two words", 0, CHAIN(OPTIONS("\x11", "\1") ZEROS_8 UDP_HEADER), -1, SKIP_NONE, 17, 56, 8},
+    {"routing", 43, CHAIN("\6\2\0\1\0\0\0\0" ZEROS_8 ZEROS_8 TCP_HEADER), -1, SKIP_NONE, 6, 64, 20},
+    {"destination options", 60, CHAIN(OPTIONS("\x3a", "\0") ECHO_HEADER), -1, SKIP_NONE, 58, 48, 8},
+    {"authentication", 51, CHAIN("\x11\4\0\0\0\0\0\1" ZEROS_8 ZEROS_8 UDP_HEADER), -1, SKIP_NONE, 17, 64, 8},
+    {"mobility before UDP", 135, CHAIN(OPTIONS("\x11", "\0") UDP_HEADER), -1, SKIP_NONE, 17, 48, 8},
+    {"mobility alone", 135, CHAIN(OPTIONS("\x3b", "\0")), -1, SKIP_PROTOCOL, 0, 0, 0},
+    {"first fragment", 44, CHAIN("\x11\0\0\1\0\0\0\7" UDP_HEADER), -1, SKIP_NONE, 17, 48, 8},
+    {"atomic fragment", 44, CHAIN("\6\0\0\0\0\0\0\7" TCP_HEADER), -1, SKIP_NONE, 6, 48, 20},
+    {"later fragment", 44, CHAIN("\6\0\0\x08\0\0\0\7" TCP_HEADER), -1, SKIP_FRAGMENT, 0, 0, 0},
+    {"last fragment of another protocol", 44, CHAIN("\x32\0\1\0\0\0\0\7" ZEROS_8), -1, SKIP_FRAGMENT, 0, 0, 0},
+    {"first fragment that ends inside the TCP header", 44, CHAIN("\6\0\0\1\0\0\0\7" TCP_HEADER), 24, SKIP_L4_BAD, 0, 0,
+     0},
+    {"chain of four", 0,
+     CHAIN(OPTIONS("\x3c", "\0") OPTIONS("\x2b", "\0") "\x2c\0\0\0\0\0\0\0"
+                                                       "\6\0\0\1\0\0\0\7" TCP_HEADER),
+     -1, SKIP_NONE, 6, 72, 20},
+    {"the longest chain before UDP", 60,
+     CHAIN(OPTIONS("\x11", "\x11") ZEROS_32 ZEROS_32 ZEROS_32 ZEROS_32 ZEROS_8 UDP_HEADER), -1, SKIP_NONE, 17, 184, 8},
+    {"the same before TCP", 60, CHAIN(OPTIONS("\6", "\x11") ZEROS_32 ZEROS_32 ZEROS_32 ZEROS_32 ZEROS_8 TCP_HEADER), -1,
+     SKIP_EXTENSIONS, 0, 0, 0},
+    {"a longer chain", 60,
+     CHAIN(OPTIONS("\x11", "\x12") ZEROS_32 ZEROS_32 ZEROS_32 ZEROS_32 ZEROS_8 ZEROS_8 UDP_HEADER), -1, SKIP_EXTENSIONS,
+     0, 0, 0},
+    {"payload length 0", 6, CHAIN(TCP_HEADER), 0, SKIP_IP_BAD, 0, 0, 0},
+    {"payload length beyond the frame", 6, CHAIN(TCP_HEADER), 1400, SKIP_NONE, 6, 40, 20},
+    {"payload length 19", 6, CHAIN(TCP_HEADER), 19, SKIP_L4_BAD, 0, 0, 0},
+    {"payload that ends inside an extension header", 0, CHAIN(OPTIONS("\x11", "\1") ZEROS_8 UDP_HEADER), 12,
+     SKIP_IP_BAD, 0, 0, 0},
+    {"extension header without its transport header", 0, CHAIN(OPTIONS("\x11", "\0")), -1, SKIP_L4_BAD, 0, 0, 0},
+    {"cut in an extension header", 0, CHAIN(OPTIONS("\x11", "\1")), 40, SKIP_CUT, 0, 0, 0},
+    {"cut before the transport header", 0, CHAIN(OPTIONS("\x11", "\0")), 40, SKIP_CUT, 0, 0, 0},
+    {"data offset 4", 6, CHAIN("\x9c\x41\1\xbb\0\0\0\1\0\0\0\2\x40\x10\1\0\0\0\0\0"), -1, SKIP_L4_BAD, 0, 0, 0},
+};
+
+/* The frame of a case, raw; returns its length. */
+static size_t ipv6_frame(const ipv6_case *c, uint8_t *frame) {
+    static const uint8_t fixed[40] = {0x60, [7] = 64, [8] = 0x20, 1, 0xd, 0xb8, [23] = 1, 0x20, 1, 0xd, 0xb8, [39] = 2};
+    memcpy(frame, fixed, sizeof fixed);
+    put16(frame + 4, (unsigned)(c->payload < 0 ? (int)c->nchain : c->payload));
+    frame[6] = (uint8_t)c->next;
+    memcpy(frame + 40, c->chain, c->nchain);
+    return 40 + c->nchain;
+}
+
+static void test_ipv6_headers(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof ipv6_cases / sizeof *ipv6_cases; i++) {
+        const ipv6_case *c = &ipv6_cases[i];
+        uint8_t frame[400];
+        packet p = {0};
+        size_t n = ipv6_frame(c, frame);
+        packet_skip got = packet_decode(101, frame, n, n + 7, &p);
+        if (got != c->expect || p.nheader != c->nip + c->nl4)
+            fail_msg("%s: %s, %u bytes", c->name, packet_skip_name(got), p.nheader);
+        if (got != SKIP_NONE)
+            continue;
+        assert_true(packet_is_complete(&p) && packet_is_ipv6(&p));
+        assert_memory_equal(p.header, frame, p.nheader);
+        assert_int_equal(p.wire_len, n + 7);
+        assert_int_equal(packet_ip_nheader(&p), c->nip);
+        assert_int_equal(packet_proto(&p), c->proto);
+        packet q = p;
+        q.nheader++;
+        assert_false(packet_has_shape(&q));
+        q.nheader = (uint8_t)(c->nip + 4);
+        assert_false(packet_has_shape(&q));
+    }
+}
+
+/* Any bytes and any length may be asked about, and those with shape can be viewed and summed. */
+static void test_random_shapes(void **state) {
+    rng r = rng_make(9, 0, RNG_TEST);
+    size_t n[2] = {0};
+    (void)state;
+    packet *p = malloc(sizeof *p); /* a block of its own, for AddressSanitizer */
+    assert_non_null(p);
+    for (int i = 0; i < 300000; i++) {
+        static const uint8_t next[] = {0, 43, 44, 51, 60, 135, 6, 17, 58, 99};
+        for (size_t k = 0; k < PACKET_HEADER_MAX; k++)
+            p->header[k] = (uint8_t)rng_u32(&r);
+        p->header[0] = (uint8_t)(rng_below(&r, 3) > 0 ? 0x60 : 0x40 + rng_below(&r, 16));
+        p->header[6] = next[rng_below(&r, sizeof next)];
+        p->header[40] = next[rng_below(&r, sizeof next)];
+        p->header[41] &= 7;
+        p->nheader = (uint8_t)(rng_below(&r, 4) == 0 ? rng_u32(&r) : 4 * (5 + rng_below(&r, 30)));
+        if (!packet_has_shape(p))
+            continue;
+        n[packet_is_ipv6(p)]++;
+        assert_true(p->nheader >= packet_ip_nheader(p) + 8u && p->nheader <= PACKET_HEADER_MAX);
+        assert_true(packet_l4(p) < p->header + p->nheader);
+        checksum_fill(p, false);
+        assert_true(packet_has_shape(p));
+    }
+    assert_true(n[0] > 1000 && n[1] > 1000);
+    free(p);
 }
 
 static void test_wire_length(void **state) {
@@ -187,18 +338,32 @@ static const struct {
     {"caplen_gt_snaplen.pcap", "libpcap cuts packets to the snap length", {[KIND_TCP] = -2, [KIND_REST] = 2}},
     {"linktype_ppp9.pcap", "a PPP protocol of one byte is understood", {[KIND_TCP] = 1, [KIND_REST] = -1}},
     {"linktype_sll113.pcap", "the tag behind a cooked header is followed", {[KIND_TCP] = 1, [KIND_REST] = -1}},
+    {"linktype_radiotap127.pcap", "802.11 data frames are followed", {[KIND_TCP] = 1, [KIND_REST] = -1}},
+    {"linktype_80211_105.pcap", "802.11 data frames are followed", {[KIND_TCP] = 1, [KIND_REST] = -1}},
+    {"real_radiotap.pcap", "802.11 data frames are followed", {[KIND_UDP] = 2, [KIND_IPV6] = 1, [KIND_REST] = -3}},
+    /* The manifest counts all of IPv6 as one kind. */
+    {"bad_version_nibble.pcap", "IPv4 under the version 6", {[KIND_IPV6] = -1, [KIND_REST] = 1}},
+    {"pppoe_session.pcap", "data offset 0", {[KIND_IPV6] = -1, [KIND_REST] = 1}},
+    {"ipv6.pcap", "no next header; cut", {[KIND_OTHER] = 1, [KIND_IPV6] = -2, [KIND_REST] = 1}},
+    {"ipv6_ext.pcap", "later fragment; cut chain", {[KIND_FRAGMENT] = 1, [KIND_IPV6] = -2, [KIND_REST] = 1}},
+    {"random_frames.pcap", "random", {[KIND_OTHER] = 40, [KIND_IPV6] = -67, [KIND_REST] = 27}},
+    {"mutated_frames.pcap", "IPv4 under the version 6", {[KIND_IPV6] = -1, [KIND_REST] = 1}},
+    {"real_ipv6-srh-ext-header.pcap", "IPv6 in IPv6", {[KIND_OTHER] = 1, [KIND_IPV6] = -1}},
+    {"real_ipv6_39_byte_header.pcap", "cut", {[KIND_IPV6] = -1, [KIND_REST] = 1}},
+    {"real_fuzz-2020-02-16-11740.pcap", "an unknown next header", {[KIND_OTHER] = 1, [KIND_IPV6] = -1}},
+    {"real_fuzz-2006-06-26-2594.pcap", "damaged", {[KIND_IPV6] = -1, [KIND_REST] = 1}},
 };
 
 static int kind_of(packet_skip skip, const packet *p) {
     switch (skip) {
     case SKIP_NONE:
+        if (packet_is_ipv6(p))
+            return KIND_IPV6;
         return packet_proto(p) == PROTO_TCP ? KIND_TCP : packet_proto(p) == PROTO_UDP ? KIND_UDP : KIND_ICMP;
     case SKIP_PROTOCOL:
         return KIND_OTHER;
     case SKIP_FRAGMENT:
         return KIND_FRAGMENT;
-    case SKIP_IPV6:
-        return KIND_IPV6;
     default:
         return KIND_REST;
     }
@@ -302,6 +467,15 @@ static void test_every_cut_of_link_layers(void **state) {
     }
 }
 
+static void test_every_cut_of_ipv6(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof ipv6_cases / sizeof *ipv6_cases; i++) {
+        uint8_t frame[400];
+        size_t n = ipv6_frame(&ipv6_cases[i], frame);
+        check_every_cut(101, frame, n, n, ipv6_cases[i].name);
+    }
+}
+
 static void test_every_cut_of_captures(void **state) {
     char path[4096], capture[4400];
     struct dirent *entry;
@@ -363,13 +537,56 @@ static uint32_t receiver_sum(const packet *p) {
     for (unsigned i = 0; i + nip < p->nheader; i += 2)
         sum += get16(l4 + i);
     if (proto != PROTO_ICMP) {
-        for (int i = 12; i < 20; i += 2)
+        unsigned first = packet_address_at(p, 0);
+        for (unsigned i = first; i < first + 2 * packet_naddress(p); i += 2)
             sum += get16(p->header + i);
         sum += proto + (proto == PROTO_UDP ? get16(l4 + 4) : packet_total_len(p) - nip);
     }
     while (sum > 0xffff)
         sum = (sum >> 16) + (sum & 0xffff);
     return sum;
+}
+
+static void test_ipv6_checksums(void **state) {
+    (void)state;
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof ipv6_cases / sizeof *ipv6_cases; i++) {
+        uint8_t frame[400];
+        packet p = {0};
+        size_t nbytes = ipv6_frame(&ipv6_cases[i], frame);
+        if (packet_decode(101, frame, nbytes, nbytes, &p) != SKIP_NONE || strcmp(ipv6_cases[i].name, "routing") == 0)
+            continue;
+        packet before = p;
+        checksum_fill(&p, false);
+        assert_int_equal(receiver_sum(&p), 0xffff);
+        assert_memory_equal(p.header, before.header, packet_ip_nheader(&p)); /* IPv6 has no checksum of its own */
+        assert_int_equal(checksum_ipv4(&p), 0);
+        n++;
+    }
+    assert_true(n > 10);
+}
+
+/* The final destination of each routing header: what the receiver will have in its IPv6 header. */
+static void test_routing_checksums(void **state) {
+    static const struct {
+        unsigned type, left, at; /* of the final address in the header; 0: the IPv6 destination */
+    } cases[] = {{0, 2, 24}, {0, 0, 0}, {2, 1, 24}, {3, 1, 0}, {4, 1, 8}, {4, 0, 0}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        packet p = {.nheader = 40 + 40 + 8, .header = {0x60, [5] = 48, 43, 64}}, arrived;
+        for (unsigned k = 8; k < 80; k++)
+            p.header[k] = (uint8_t)(k * 37);
+        const uint8_t routing[8] = {PROTO_UDP, 4, (uint8_t)cases[i].type, (uint8_t)cases[i].left};
+        memcpy(p.header + 40, routing, sizeof routing);
+        memcpy(p.header + 80, UDP_HEADER, 8);
+        assert_true(packet_is_complete(&p));
+        checksum_fill(&p, false);
+        arrived = p;
+        if (cases[i].at > 0)
+            memcpy(arrived.header + 24, p.header + 40 + cases[i].at, 16);
+        if (receiver_sum(&arrived) != 0xffff)
+            fail_msg("routing type %u, %u segments left", cases[i].type, cases[i].left);
+    }
 }
 
 static void test_checksums(void **state) {
@@ -448,13 +665,18 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_link_layers),
         cmocka_unit_test(test_ip_headers),
+        cmocka_unit_test(test_ipv6_headers),
+        cmocka_unit_test(test_random_shapes),
         cmocka_unit_test(test_wire_length),
         cmocka_unit_test(test_incomplete_packets),
         cmocka_unit_test(test_manifest),
         cmocka_unit_test(test_every_cut_of_link_layers),
+        cmocka_unit_test(test_every_cut_of_ipv6),
         cmocka_unit_test(test_every_cut_of_captures),
         cmocka_unit_test(test_random_packets),
         cmocka_unit_test(test_checksums),
+        cmocka_unit_test(test_ipv6_checksums),
+        cmocka_unit_test(test_routing_checksums),
         cmocka_unit_test(test_udp_checksum_is_never_zero),
         cmocka_unit_test(test_checksums_of_real_packets),
         cmocka_unit_test(test_skip_names),

@@ -71,7 +71,7 @@ static void test_keys(void **state) {
     }
     /* The value is part of how a capture is split among ranks, so it must not depend on the machine. */
     flow_key k = {.proto = PROTO_TCP, .addr = {A, B}, .port = {40001, 443}};
-    assert_true(flow_key_hash(&k) == 0x5371aad38d6956c0u);
+    assert_true(flow_key_hash(&k) == 0xf77239936d3bacd3u);
 }
 
 /* Slices and slots take the low bits: those of neighbouring keys must spread as random numbers would. */

@@ -42,7 +42,7 @@ static void compare_header(FILE *from) {
     ssize_t n = getline(&expect, &capacity, from);
     FILE *to = open_memstream(&got, &nbytes);
     assert_non_null(to);
-    assert_int_equal(nprint_csv_header(to), ST_OK);
+    assert_int_equal(nprint_csv_header(&nprint_ipv4_form, to), ST_OK);
     fclose(to);
     assert_int_equal(n, nbytes);
     assert_memory_equal(got, expect, nbytes);
@@ -56,12 +56,12 @@ static void compare_row(FILE *from, const packet *p, const char *file) {
     char *expect = NULL;
     size_t capacity = 0;
     ssize_t n = getline(&expect, &capacity, from);
-    size_t nbytes = nprint_csv_row(p, text);
+    size_t nbytes = nprint_csv_row(&nprint_ipv4_form, p, text);
     assert_true(nbytes <= NPRINT_ROW_MAX);
     if (n != (ssize_t)nbytes || memcmp(text, expect, nbytes) != 0)
         fail_msg("%s: frame %u differs from nPrint's row", file, p->frame);
     packet back = {.dir = 9};
-    if (nprint_csv_parse(expect, nbytes - 1, &back) != ST_OK)
+    if (nprint_csv_parse(&nprint_ipv4_form, expect, nbytes - 1, &back) != ST_OK)
         fail_msg("%s: frame %u: %s", file, p->frame, status_message());
     assert_same_headers(p, &back);
     assert_true(back.wire_len == packet_total_len(p) && back.dir == 9);
@@ -101,39 +101,48 @@ static void test_golden(void **state) {
 }
 
 /* Bits one by one from the definition, for comparison with the table look-up. */
-static void encode_plainly(const packet *p, int8_t *bits) {
+static void encode_plainly(const nprint_form *form, const packet *p, int8_t *bits) {
     const uint8_t *l4 = packet_l4(p);
     unsigned nip = packet_ip_nheader(p), nl4 = p->nheader - nip, proto = packet_proto(p);
-    unsigned first = proto == PROTO_TCP ? NPRINT_TCP : proto == PROTO_UDP ? NPRINT_UDP : NPRINT_ICMP;
-    for (unsigned c = 0; c < NPRINT_COLUMNS; c++) {
-        if (c < nip * 8)
-            bits[c] = p->header[c / 8] >> (7 - c % 8) & 1;
-        else if (c >= first && c < first + nl4 * 8)
-            bits[c] = l4[(c - first) / 8] >> (7 - c % 8) & 1;
-        else
-            bits[c] = -1;
-    }
+    unsigned first = proto == PROTO_TCP ? form->tcp : proto == PROTO_UDP ? form->udp : form->icmp;
+    unsigned ip = packet_is_ipv6(p) ? form->ipv6 : 0;
+    memset(bits, -1, form->ncolumns);
+    for (unsigned c = 0; c < (packet_is_ipv6(p) ? 40 : nip) * 8; c++)
+        if (!packet_is_ipv6(p) || form == &nprint_ipv6_form)
+            bits[ip + c] = p->header[c / 8] >> (7 - c % 8) & 1;
+    for (unsigned c = 0; c < nl4 * 8; c++)
+        if (proto != PROTO_ICMPV6)
+            bits[first + c] = l4[c / 8] >> (7 - c % 8) & 1;
 }
 
-static void check_round_trip(const packet *p) {
+static void check_round_trip(const nprint_form *form, const packet *p) {
     static char text[NPRINT_ROW_MAX];
-    int8_t bits[NPRINT_COLUMNS], plain[NPRINT_COLUMNS];
+    int8_t bits[NPRINT_MOST_COLUMNS], plain[NPRINT_MOST_COLUMNS];
     packet back = {.time_ns = 3, .frame = 4, .dir = 1};
-    encode_plainly(p, plain);
+    const char *why;
+    encode_plainly(form, p, plain);
     memset(bits, 77, sizeof bits);
-    nprint_encode(p, bits);
-    assert_memory_equal(bits, plain, sizeof bits);
-
-    assert_int_equal(nprint_decode(bits, &back), ST_OK);
+    nprint_form_encode(form, p, bits);
+    assert_memory_equal(bits, plain, form->ncolumns);
+    if (!nprint_form_holds(form, p, &why)) {
+        assert_non_null(why);
+        return;
+    }
+    assert_int_equal(nprint_form_decode(form, bits, &back), ST_OK);
     assert_same_headers(p, &back);
     assert_int_equal(back.wire_len, packet_total_len(p));
     assert_true(back.time_ns == 3 && back.frame == 4 && back.dir == 1);
 
     packet parsed = {.nheader = 0};
-    size_t nbytes = nprint_csv_row(p, text);
+    size_t nbytes = nprint_csv_row(form, p, text);
     assert_true(nbytes <= NPRINT_ROW_MAX && text[nbytes - 1] == '\n');
-    assert_int_equal(nprint_csv_parse(text, nbytes - 1, &parsed), ST_OK);
+    assert_int_equal(nprint_csv_parse(form, text, nbytes - 1, &parsed), ST_OK);
     assert_same_headers(p, &parsed);
+}
+
+static void check_both_forms(const packet *p) {
+    check_round_trip(&nprint_ipv4_form, p);
+    check_round_trip(&nprint_ipv6_form, p);
 }
 
 static void test_round_trip_of_random_packets(void **state) {
@@ -141,8 +150,54 @@ static void test_round_trip_of_random_packets(void **state) {
     (void)state;
     for (int i = 0; i < 5000; i++) {
         packet p = random_packet(&r);
-        check_round_trip(&p);
+        check_both_forms(&p);
+        p = random_ipv6_packet(&r, i % 2);
+        assert_true(packet_is_complete(&p));
+        check_both_forms(&p);
     }
+}
+
+/* What no form holds, and what the form nprint does not. */
+static void test_holds(void **state) {
+    static const struct {
+        unsigned next;
+        bool v6_holds;
+    } cases[] = {{PROTO_TCP, true}, {PROTO_UDP, true}, {PROTO_ICMPV6, false}, {60, false}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        packet p = {.nheader = 60, .header = {0x60, [6] = (uint8_t)cases[i].next, [40] = PROTO_UDP, [52] = 0x50}};
+        const char *why;
+        assert_false(nprint_form_holds(&nprint_ipv4_form, &p, &why));
+        assert_int_equal(nprint_form_holds(&nprint_ipv6_form, &p, &why), cases[i].v6_holds);
+        assert_int_equal(why == NULL, cases[i].v6_holds);
+    }
+    assert_ptr_equal(nprint_form_find("nprint"), &nprint_ipv4_form);
+    assert_ptr_equal(nprint_form_find("nprint-v6"), &nprint_ipv6_form);
+    assert_null(nprint_form_find("png"));
+}
+
+/* One row by hand: a datagram from 2001:db8::1, as nPrint -4 -6 -t -u -i prints it. */
+static void test_ipv6_row(void **state) {
+    static const char payload[48] =
+        "\x60\0\0\0\0\x08\x11\x40\x20\1\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\1\x20\1\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\2"
+        "\0\x35\0\x35\0\x08\0\0";
+    static char text[NPRINT_ROW_MAX + 1];
+    packet p = {.nheader = 48};
+    (void)state;
+    memcpy(p.header, payload, 48);
+    text[nprint_csv_row(&nprint_ipv6_form, &p, text)] = 0;
+    char *at = strchr(text, ',');
+    assert_int_equal(at - text, 11);
+    assert_memory_equal(text, "2001:db8::1", 11);
+    for (unsigned c = 0; c < NPRINT_V6_COLUMNS; c++, at += 1 + strcspn(at + 1, ",\n")) {
+        int byte = c >= 480 && c < 800     ? (uint8_t)payload[(c - 480) / 8]
+                   : c >= 1280 && c < 1344 ? (uint8_t)payload[40 + (c - 1280) / 8]
+                                           : -1;
+        int want = byte < 0 ? -1 : byte >> (7 - c % 8) & 1;
+        if (atoi(at + 1) != want)
+            fail_msg("column %u", c);
+    }
+    assert_string_equal(at, "\n");
 }
 
 static void test_round_trip_of_captures(void **state) {
@@ -161,7 +216,7 @@ static void test_round_trip_of_captures(void **state) {
         while (frames_next(from, &h, &frame)) {
             packet p;
             if (packet_decode(pcap_datalink(from), frame, h.caplen, h.len, &p) == SKIP_NONE) {
-                check_round_trip(&p);
+                check_both_forms(&p);
                 n++;
             }
             free(frame);
@@ -183,11 +238,13 @@ static void test_inconsistent_bytes(void **state) {
     for (int i = 0; i < 20000; i++) {
         for (size_t k = 0; k < PACKET_HEADER_MAX; k++)
             p->header[k] = (uint8_t)rng_u32(&r);
+        p->nheader = (uint8_t)rng_u32(&r);
         p->header[9] = (uint8_t[]){PROTO_TCP, PROTO_UDP, PROTO_ICMP, 50}[rng_below(&r, 4)];
         nprint_encode(p, bits);
         for (size_t c = 0; c < NPRINT_COLUMNS; c++)
             assert_true(bits[c] >= -1 && bits[c] <= 1);
-        assert_true(nprint_csv_row(p, text) <= NPRINT_ROW_MAX);
+        assert_true(nprint_csv_row(&nprint_ipv4_form, p, text) <= NPRINT_ROW_MAX);
+        assert_true(nprint_csv_row(&nprint_ipv6_form, p, text) <= NPRINT_ROW_MAX);
     }
     free(p);
     free(bits);
@@ -195,13 +252,18 @@ static void test_inconsistent_bytes(void **state) {
 }
 
 static void test_fields(void **state) {
-    size_t next = 0;
+    static const nprint_form *const forms[] = {&nprint_ipv4_form, &nprint_ipv6_form};
     (void)state;
-    for (size_t f = 0; f < nprint_nfields; f++) {
-        assert_int_equal(nprint_fields[f].first, next);
-        next += nprint_fields[f].nbits;
+    for (size_t i = 0; i < 2; i++) {
+        size_t next = 0;
+        for (size_t f = 0; f < forms[i]->nfields; f++) {
+            assert_int_equal(forms[i]->fields[f].first, next);
+            next += forms[i]->fields[f].nbits;
+        }
+        assert_int_equal(next, forms[i]->ncolumns);
     }
-    assert_int_equal(next, NPRINT_COLUMNS);
+    assert_ptr_equal(nprint_ipv4_form.fields, nprint_fields);
+    assert_int_equal(nprint_ipv4_form.nfields, nprint_nfields);
 }
 
 static packet plain_packet(unsigned proto) {
@@ -270,7 +332,7 @@ static void test_csv_errors(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         static char row[NPRINT_ROW_MAX + 1], line[NPRINT_ROW_MAX + 100];
         packet p = plain_packet(PROTO_TCP), out = {.nheader = 99};
-        row[nprint_csv_row(&p, row) - 1] = 0;
+        row[nprint_csv_row(&nprint_ipv4_form, &p, row) - 1] = 0;
         size_t n = (size_t)sprintf(line, "any text at all");
         char *at = strchr(row, ',');
         for (unsigned c = 0; c < NPRINT_COLUMNS; c++, at += 1 + strcspn(at + 1, ",")) {
@@ -284,7 +346,7 @@ static void test_csv_errors(void **state) {
         char *exact = malloc(n); /* no byte behind the line may be read */
         assert_non_null(exact);
         memcpy(exact, line, n);
-        status st = nprint_csv_parse(exact, n, &out);
+        status st = nprint_csv_parse(&nprint_ipv4_form, exact, n, &out);
         free(exact);
         if (cases[i].message == NULL) {
             assert_int_equal(st, ST_OK);
@@ -297,8 +359,8 @@ static void test_csv_errors(void **state) {
             fail_msg("case %zu: \"%s\" does not say %s", i, status_message(), cases[i].message);
     }
     packet out;
-    assert_int_equal(nprint_csv_parse("", 0, &out), ST_FORMAT);
-    assert_int_equal(nprint_csv_parse("10.0.0.1", 8, &out), ST_FORMAT);
+    assert_int_equal(nprint_csv_parse(&nprint_ipv4_form, "", 0, &out), ST_FORMAT);
+    assert_int_equal(nprint_csv_parse(&nprint_ipv4_form, "10.0.0.1", 8, &out), ST_FORMAT);
 }
 
 static void test_full_device(void **state) {
@@ -306,7 +368,7 @@ static void test_full_device(void **state) {
     FILE *to = fopen("/dev/full", "w");
     assert_non_null(to);
     setvbuf(to, NULL, _IONBF, 0);
-    assert_int_equal(nprint_csv_header(to), ST_IO);
+    assert_int_equal(nprint_csv_header(&nprint_ipv4_form, to), ST_IO);
     fclose(to);
 }
 
@@ -314,6 +376,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden),
         cmocka_unit_test(test_round_trip_of_random_packets),
+        cmocka_unit_test(test_holds),
+        cmocka_unit_test(test_ipv6_row),
         cmocka_unit_test(test_round_trip_of_captures),
         cmocka_unit_test(test_inconsistent_bytes),
         cmocka_unit_test(test_fields),
