@@ -53,7 +53,8 @@ uint16_t checksum_transport(const packet *p) {
 }
 
 void checksum_fill(packet *p, bool keep_udp_zero) {
-    put16(p->header + 10, checksum_ipv4(p));
+    if (!packet_is_ipv6(p))
+        put16(p->header + 10, checksum_ipv4(p));
     size_t at = checksum_offset(p);
     if (at == 0)
         return;
