@@ -261,7 +261,8 @@ static void decode_responder(decoder *d, const int8_t *row) {
     bool absent = rel_get(row, REL_PEER_ABSENT);
     responder->tos = absent ? initiator->tos : (uint8_t)rel_get(row, REL_RESPONDER_TOS);
     responder->ttl = absent ? initiator->ttl : (uint8_t)rel_get(row, REL_RESPONDER_TTL);
-    responder->ip_flags = absent ? initiator->ip_flags : (uint8_t)rel_get(row, REL_RESPONDER_IP_FLAGS);
+    if (!rel_get(row, REL_IPV6))
+        responder->ip_flags = absent ? initiator->ip_flags : (uint8_t)rel_get(row, REL_RESPONDER_IP_FLAGS);
 }
 
 status relative_decode(const int8_t *cells, const float *soft, size_t nexist, const flow_plan *plan, flow *f,
