@@ -353,9 +353,10 @@ static bool put_stamps(const connection_side *own, const connection_side *peer, 
 }
 
 /* Are these the blocks that the decoder would write? */
-static bool sack_expected(const connection_side *peer, uint32_t ack, const uint8_t *option, unsigned nblocks) {
+static bool sack_expected(const relative_state *s, unsigned dir, uint32_t ack, const uint8_t *option,
+                          unsigned nblocks) {
     uint32_t edges[2 * SACK_BLOCKS];
-    if (connection_sack(peer, ack, nblocks, edges) != nblocks)
+    if (relative_sack(s, dir, ack, nblocks, edges) != nblocks)
         return false;
     for (unsigned i = 0; i < 2 * nblocks; i++)
         if (get32(option + 2 + 4 * i) != edges[i])
@@ -418,7 +419,7 @@ void relative_encode_options(const relative_state *s, const packet *p, const rel
             symbol = SYMBOL_SACK_PERMITTED;
         } else if (o->kind == TCP_OPTION_TIMESTAMPS && put_stamps(own, peer, option, row)) {
             symbol = SYMBOL_TIMESTAMPS;
-        } else if (o->kind == TCP_OPTION_SACK && sack_expected(peer, ack, option, nblocks = o->nbytes / 8)) {
+        } else if (o->kind == TCP_OPTION_SACK && sack_expected(s, p->dir, ack, option, nblocks = o->nbytes / 8)) {
             symbol = SYMBOL_SACK + nblocks - 1;
         }
         if (symbol != SYMBOL_RAW && symbol != SYMBOL_NOP)
@@ -456,9 +457,9 @@ static void take_stamps(const connection_side *own, const connection_side *peer,
     put32(data + 4, tsecr);
 }
 
-static void take_sack(const connection_side *peer, uint32_t ack, unsigned nblocks, tcp_option_list *list) {
+static void take_sack(const relative_state *s, unsigned dir, uint32_t ack, unsigned nblocks, tcp_option_list *list) {
     uint32_t edges[2 * SACK_BLOCKS];
-    unsigned found = connection_sack(peer, ack, nblocks, edges);
+    unsigned found = relative_sack(s, dir, ack, nblocks, edges);
     uint8_t *data = found > 0 ? tcp_option_add(list, TCP_OPTION_SACK, 2 + 8 * found) : NULL;
     for (unsigned i = 0; data != NULL && i < 2 * found; i++)
         put32(data + 4 * i, edges[i]);
@@ -529,7 +530,7 @@ void relative_decode_options(const relative_state *s, unsigned dir, bool acks, u
             tcp_option_add(list, symbol[i] == SYMBOL_EOL ? TCP_OPTION_EOL : TCP_OPTION_NOP, 1);
             break;
         default:
-            take_sack(peer, ack, symbol[i] - SYMBOL_SACK + 1u, list);
+            take_sack(s, dir, ack, symbol[i] - SYMBOL_SACK + 1u, list);
         }
     }
     tcp_option_pad(list);

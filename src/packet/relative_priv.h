@@ -69,7 +69,7 @@ enum {
     SYMBOL_WINDOW_SCALE = 3,
     SYMBOL_SACK_PERMITTED = 4,
     SYMBOL_TIMESTAMPS = 5,
-    SYMBOL_SACK = 6, /* to 9: one to four blocks, with the edges that connection_sack gives */
+    SYMBOL_SACK = 6, /* to 9: one to four blocks, with the edges that relative_sack gives */
     SYMBOL_RAW = 10, /* the escape's next record */
     SYMBOL_EOL = 11
 };
@@ -99,9 +99,16 @@ typedef struct relative_direction { /* of the direction's previous packet */
     uint32_t flow_label;
 } relative_direction;
 
+typedef struct relative_blocks {
+    unsigned n;
+    uint32_t edges[2 * SACK_BLOCKS];
+} relative_blocks;
+
 typedef struct relative_state {
     relative_direction dir[2];
     connection_side side[2];
+    relative_blocks sack[2]; /* each direction's latest SACK */
+    uint32_t segment[2][2];  /* and latest data: its first number, and the one behind it */
     connection_echo echo;
     uint8_t wire_min[2];
 } relative_state;
@@ -110,6 +117,9 @@ void relative_start(relative_state *s, const flow_plan *plan);
 /* The packet as it is passes by: the only change of the state, the same when encoding and when decoding. */
 void relative_pass(relative_state *s, const packet *p);
 void relative_plan_of(const flow *f, flow_plan *plan);
+/* Edges of the n blocks that a SACK of this direction is expected to have; returns how many were found, at most n. */
+unsigned relative_sack(const relative_state *s, unsigned dir, uint32_t ack, unsigned n,
+                       uint32_t edges[2 * SACK_BLOCKS]);
 
 /* ---- The escape: what the cells have no place for ---- */
 

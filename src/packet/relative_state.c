@@ -45,16 +45,30 @@ static void pass_stamps(connection_side *own, connection_side *peer, const uint8
         connection_stamped(peer, tsecr); /* the observer missed it */
 }
 
+static void pass_sack(relative_blocks *sack, const uint8_t *option, unsigned nbytes) {
+    sack->n = nbytes / 8;
+    for (unsigned i = 0; i < 2 * sack->n; i++)
+        sack->edges[i] = get32(option + 2 + 4 * i);
+}
+
 static void pass_tcp(relative_state *s, const packet *p, const relative_view *v) {
     const uint8_t *l4 = p->header + v->nip;
     connection_side *own = &s->side[p->dir], *peer = &s->side[!p->dir];
-    unsigned flags = get16(l4 + 12) & 0xfffu, at = 0;
+    unsigned flags = get16(l4 + 12) & 0xfffu, at = 0, payload = packet_payload(p);
+    uint32_t seq = get32(l4 + 4);
     tcp_option o;
     s->dir[p->dir].window = get16(l4 + 14);
-    while (tcp_option_next(l4 + 20, v->nl4 - 20, &at, &o) > 0)
+    while (tcp_option_next(l4 + 20, v->nl4 - 20, &at, &o) > 0) {
         if (o.kind == TCP_OPTION_TIMESTAMPS)
             pass_stamps(own, peer, l4 + 20 + o.at);
-    connection_sent(own, get32(l4 + 4), packet_payload(p), flags);
+        else if (o.kind == TCP_OPTION_SACK)
+            pass_sack(&s->sack[p->dir], l4 + 20 + o.at, o.nbytes);
+    }
+    if (payload > 0) {
+        s->segment[p->dir][0] = seq;
+        s->segment[p->dir][1] = seq + payload;
+    }
+    connection_sent(own, seq, payload, flags);
     if (flags & TCP_ACK)
         connection_acked(peer, get32(l4 + 8));
 }

@@ -77,6 +77,8 @@ static void test_presence(void **state) {
         {REL_SEQ_INDEX, {1}},           {REL_WINDOW_SAME, {1}},         {REL_OPTION, {1}},
         {REL_OPTION + 11, {1}},         {REL_ICMP_TYPE, {0, 0, 1, 1}},  {REL_ICMP_CODE, {0, 0, 1, 1}},
         {REL_ICMP_SEQ_SAME, {0, 0, 1}}, {REL_ICMP_SEQ_NEXT, {0, 0, 1}}, {REL_ICMP_WORD, {0, 0, 0, 1}},
+        {REL_IPV6, {1, 1, 1, 1}},       {REL_IP_FLAGS, {1, 1, 1, 1}},   {REL_ESCAPE, {1, 1, 1, 1}},
+        {REL_ESCAPE_BYTES, {0}},
     };
     static const struct { /* in the TCP row: there only where the mode field has this value */
         unsigned field, mode, value, other;
@@ -88,7 +90,10 @@ static void test_presence(void **state) {
         {REL_TSECR_INDEX, REL_OPTION, 5, 6},   {REL_TSECR_STEP, REL_TSECR_INDEX, 63, 62},
         {REL_TOS, REL_TOS_SAME, 0, 1},         {REL_IP_FLAGS, REL_IP_FLAGS_SAME, 0, 1},
         {REL_TTL, REL_TTL_SAME, 0, 1},         {REL_ID_STEP, REL_ID_SAME, 0, 1},
-        {REL_ID_STEP, REL_ID_NEXT, 0, 1},
+        {REL_ID_STEP, REL_ID_NEXT, 0, 1},      {REL_ID_STEP, REL_IPV6, 0, 1},
+        {REL_ID_SAME, REL_IPV6, 0, 1},         {REL_ID_NEXT, REL_IPV6, 0, 1},
+        {REL_IP_FLAGS, REL_IPV6, 0, 1},        {REL_IP_FLAGS_SAME, REL_IPV6, 0, 1},
+        {REL_ESCAPE_BYTES, REL_ESCAPE, 1, 0},
     };
     int8_t row[RELATIVE_CELLS];
     uint8_t mask[RELATIVE_CELLS];
@@ -107,6 +112,7 @@ static void test_presence(void **state) {
             assert_int_equal(mask[relative_fields[REL_GAP].first], packet_row && number > 0);
             for (unsigned field = REL_RESPONDER_TOS; field <= REL_RESPONDER_TTL; field++)
                 assert_int_equal(mask[relative_fields[field].first], packet_row && number == 0);
+            assert_int_equal(mask[relative_fields[REL_PEER_ABSENT].first], packet_row && number == 0);
             assert_int_equal(mask[relative_fields[REL_SERVICE_FIRST].first], ports);
             assert_int_equal(mask[relative_fields[REL_SERVICE_PORT].first], ports);
             assert_int_equal(mask[relative_fields[REL_CLIENT_PORT].first], ports);
@@ -137,6 +143,14 @@ static void test_presence(void **state) {
     rel_put(row, REL_ICMP_SEQ_NEXT, 1);
     layout_relative.presence(row, 0, mask); /* type 0: a reply */
     assert_int_equal(mask[relative_fields[REL_ICMP_STEP].first], 0);
+    rel_put(row, REL_IPV6, 1);
+    layout_relative.presence(row, 0, mask); /* ICMPv6 has no type 0 */
+    assert_int_equal(mask[relative_fields[REL_ICMP_STEP].first], 1);
+    assert_int_equal(mask[relative_fields[REL_RESPONDER_TTL].first], 1);
+    assert_int_equal(mask[relative_fields[REL_RESPONDER_IP_FLAGS].first], 0);
+    rel_put(row, REL_PEER_ABSENT, 1);
+    layout_relative.presence(row, 0, mask);
+    assert_int_equal(mask[relative_fields[REL_RESPONDER_TTL].first], 0);
 }
 
 /* Blocks are what lies above a gap, else above the segment that is waited for, else a repetition below. */
@@ -167,6 +181,65 @@ static void test_sack(void **state) {
     assert_int_equal(connection_sack(&s, 650, 1, edges), 1);
     assert_int_equal(edges[0], 600);
     assert_int_equal(edges[1], 650);
+}
+
+/* What the escape says of one odd packet, byte by byte. */
+static void test_escape(void **state) {
+    static const struct {
+        const char *name;
+        unsigned packet, at; /* of the conversation by hand; where in its header */
+        const char *bytes;
+        unsigned nbytes;
+        bool raw; /* the checksum stays as it was */
+        const char *escape;
+        unsigned nescape;
+    } cases[] = {
+        {"nothing odd", 9, 1, OPTIONS("\0"), false, OPTIONS("")},
+        {"more fragments", 9, 6, OPTIONS("\x20\0"), false, OPTIONS("")},
+        {"fragment offset", 9, 6, OPTIONS("\x21\2"), false, OPTIONS("\2\1\2")},
+        {"checksum", 9, 10, OPTIONS("\0\0"), true, OPTIONS("\3\0\0")},
+        {"length", 14, 2, OPTIONS("\0\x13"), false, OPTIONS("\1\0\x13")},
+        {"length beyond the wire", 14, 2, OPTIONS("\1\x34"), false, OPTIONS("\x8\0\0\x34")},
+        {"ack number without ACK", 0, 28, OPTIONS("abcd"), false, OPTIONS("\5abcd")},
+        {"urgent pointer", 9, 38, OPTIONS("\x12\x34"), false, OPTIONS("\6\x12\x34")},
+        {"window scale 15", 0, 59, OPTIONS("\xf"), false, OPTIONS("\3\3\xf")},
+        {"another option", 0, 40, OPTIONS("\x1e"), false, OPTIONS("\x1e\4\5\xb4")},
+        {"an option twice", 0, 44, OPTIONS("\2\4\1\1\1\1\1\1\1\1\1\1"), false, OPTIONS("\2\4\1\1")},
+        {"option too short", 2, 43, OPTIONS("\x9"), false, OPTIONS("\1\xc\x8\x9\0\0\0\2\0\0\0\x41")},
+        {"behind the end", 0, 56, OPTIONS("\0\3\3\7"), false, OPTIONS("\1\6\0\3\3\7")},
+        {"TSval far", 2, 44, OPTIONS("\1"), false, OPTIONS("\x8\xa\1\0\0\2\0\0\0\x41")},
+        {"SACK of a boundary and a distance", 7, 40, OPTIONS("\5\xa\0\0\x9\x61\0\0\xf\xb9\1\1"), false,
+         OPTIONS("\0\6\1\x81\6\x58")},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        flow f, back;
+        flow_plan plan;
+        relative_escape e;
+        int8_t cells[WHOLE * RELATIVE_CELLS];
+        uint8_t expect[RELATIVE_ESCAPE_BYTES] = {0};
+        lines_flow(whole_lines, WHOLE, &f);
+        packet *p = &f.packets[cases[i].packet];
+        memcpy(p->header + cases[i].at, cases[i].bytes, cases[i].nbytes);
+        if (!cases[i].raw)
+            checksum_fill(p, false);
+        assert_int_equal(layout_relative.encode(&f, WHOLE, cells), ST_OK);
+        const int8_t *row = cells + cases[i].packet * RELATIVE_CELLS;
+        escape_load(&e, row);
+        memcpy(expect, cases[i].escape, cases[i].nescape);
+        if (memcmp(e.bytes, expect, sizeof expect) != 0)
+            fail_msg("%s: escape %02x %02x %02x %02x %02x %02x ...", cases[i].name, e.bytes[0], e.bytes[1], e.bytes[2],
+                     e.bytes[3], e.bytes[4], e.bytes[5]);
+        assert_int_equal(rel_get(row, REL_ESCAPE), cases[i].nescape > 0);
+        layout_relative.plan_of(&f, &plan);
+        flow_init(&back);
+        assert_int_equal(layout_relative.decode(cells, NULL, WHOLE, &plan, &back, NULL), ST_OK);
+        for (size_t k = 0; k < WHOLE; k++)
+            assert_memory_equal(back.packets[k].header, f.packets[k].header, 36);
+        assert_memory_equal(back.packets[cases[i].packet].header + 38, p->header + 38, p->nheader - 38u);
+        assert_int_equal(back.packets[cases[i].packet].wire_len, p->wire_len);
+        flow_clear(&f);
+        flow_clear(&back);
+    }
 }
 
 /* What is not a whole packet of the flow is refused, and said; a limit of the escape too. */
@@ -398,9 +471,9 @@ static void test_soft_index(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows),       cmocka_unit_test(test_presence),   cmocka_unit_test(test_sack),
-        cmocka_unit_test(test_refuses),    cmocka_unit_test(test_symbols),    cmocka_unit_test(test_soft_options),
-        cmocka_unit_test(test_soft_modes), cmocka_unit_test(test_soft_index),
+        cmocka_unit_test(test_rows),         cmocka_unit_test(test_presence),   cmocka_unit_test(test_sack),
+        cmocka_unit_test(test_escape),       cmocka_unit_test(test_refuses),    cmocka_unit_test(test_symbols),
+        cmocka_unit_test(test_soft_options), cmocka_unit_test(test_soft_modes), cmocka_unit_test(test_soft_index),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
