@@ -6,7 +6,9 @@
  *    code  | value
  *    1 .. 8| what a header value is, where it is not what follows from the rest (relative_item)
  *    9     | number of 32-bit words, IPv6: protocol number of the first extension header, then the bytes of IPv4's
- *          | options or IPv6's extension headers; a zero byte is followed by how many more zeros there are
+ *          | options or IPv6's extension headers, with runs
+ *
+ * With runs: after two equal bytes it says how many more follow.
  *
  * Any bytes decode: what an item does not apply to, or cannot be, is left out. */
 #include <string.h>
@@ -138,19 +140,46 @@ uint32_t item_expected(relative_item item, const relative_view *v, const relativ
     }
 }
 
+void escape_put_runs(relative_escape *e, const uint8_t *bytes, unsigned nbytes) {
+    bool pair = false; /* the byte before is there and no end of a run */
+    for (unsigned i = 0; i < nbytes; i++) {
+        uint8_t run[2] = {bytes[i], 0};
+        bool second = pair && bytes[i] == bytes[i - 1];
+        for (; second && i + 1 < nbytes && bytes[i + 1] == bytes[i]; i++)
+            run[1]++;
+        escape_put(e, run, second ? 2 : 1);
+        pair = !second;
+    }
+}
+
+bool escape_take_runs(const uint8_t *from, unsigned nfrom, unsigned *nused, uint8_t *bytes, unsigned most,
+                      unsigned *nbytes) {
+    unsigned at = 0, n = 0;
+    bool pair = false;
+    while (n < most && at < nfrom) {
+        uint8_t byte = from[at++];
+        bytes[n++] = byte;
+        bool second = pair && byte == bytes[n - 2];
+        if (second) {
+            if (at == nfrom || from[at] > most - n)
+                return false;
+            memset(bytes + n, byte, from[at]);
+            n += from[at++];
+        }
+        pair = !second;
+    }
+    *nused = at;
+    *nbytes = n;
+    return true;
+}
+
 static void put_extension(relative_escape *e, const relative_view *v, const packet *p) {
     unsigned at = v->ipv6 ? 40 : 20;
     if (v->nip == at)
         return;
     const uint8_t head[] = {ITEM_EXTENSION, (uint8_t)((v->nip - at) / 4), p->header[6]};
     escape_put(e, head, v->ipv6 ? 3 : 2);
-    while (at < v->nip) {
-        uint8_t pair[2] = {p->header[at++], 0};
-        if (pair[0] == 0)
-            for (; at < v->nip && p->header[at] == 0; at++)
-                pair[1]++;
-        escape_put(e, pair, pair[0] == 0 ? 2 : 1);
-    }
+    escape_put_runs(e, p->header + at, v->nip - at);
 }
 
 void escape_put_items(relative_escape *e, const relative_view *v, const relative_state *s, const packet *p) {
@@ -172,26 +201,17 @@ void escape_put_items(relative_escape *e, const relative_view *v, const relative
 
 /* The words of an extension from e->nbytes on; false where they run past the end or are too many. */
 static bool get_extension(relative_escape *e, bool ipv6, relative_items *items) {
-    unsigned at = e->nbytes, n = 0;
+    unsigned at = e->nbytes, nused, n;
     if (at + (ipv6 ? 2 : 1) > RELATIVE_ESCAPE_BYTES)
         return false;
     unsigned nbytes = e->bytes[at++] * 4u;
     if (nbytes == 0 || nbytes > (ipv6 ? 4 * EXTENSION_WORDS : 40))
         return false;
     items->next_header = ipv6 ? e->bytes[at++] : 0;
-    while (n < nbytes) {
-        if (at == RELATIVE_ESCAPE_BYTES)
-            return false;
-        uint8_t byte = e->bytes[at++];
-        items->extension[n++] = byte;
-        if (byte != 0)
-            continue;
-        if (at == RELATIVE_ESCAPE_BYTES || e->bytes[at] > nbytes - n)
-            return false;
-        memset(items->extension + n, 0, e->bytes[at]);
-        n += e->bytes[at++];
-    }
-    e->nbytes = at;
+    if (!escape_take_runs(e->bytes + at, RELATIVE_ESCAPE_BYTES - at, &nused, items->extension, nbytes, &n) ||
+        n < nbytes)
+        return false;
+    e->nbytes = at + nused;
     items->nextension = nbytes;
     return true;
 }

@@ -7,7 +7,8 @@
  *    kind, length, data ..    an option as it stands
  *    0, length, edges ..      SACK, its edges as codes: below 128 the boundary of that index, 128 + k a distance from
  *                             the edge before (the first's: from the acknowledgement number) in k + 1 bytes
- *    1, length, bytes ..      the rest of the list: what does not parse, what stands behind EOL, too many options */
+ *    1, length, bytes ..      the rest of the list, with runs: what does not parse or stands behind EOL, and where
+ * there are too many options */
 #include <string.h>
 #include "packet/relative_priv.h"
 
@@ -44,6 +45,12 @@ static unsigned count_edges(const uint8_t *codes, unsigned nbytes) {
     return n % 2 == 0 && n <= 2 * SACK_BLOCKS ? n : 0;
 }
 
+static bool tail_nbytes(const uint8_t *bytes, unsigned nbytes, unsigned *nlist) {
+    uint8_t list[TCP_OPTIONS_MAX];
+    unsigned nused, n = nbytes - RECORD_NHEAD;
+    return escape_take_runs(bytes + RECORD_NHEAD, n, &nused, list, TCP_OPTIONS_MAX, nlist) && nused == n;
+}
+
 /* The records that the escape may begin with: as many as can be read as such. */
 static unsigned find_records(const relative_escape *e, record r[RELATIVE_OPTIONS]) {
     unsigned n = 0, at = 0;
@@ -52,9 +59,9 @@ static unsigned find_records(const relative_escape *e, record r[RELATIVE_OPTIONS
         unsigned nbytes = bytes[1], nlist = nbytes;
         if (nbytes < RECORD_NHEAD || nbytes > RELATIVE_ESCAPE_BYTES - at)
             break;
-        if (bytes[0] == RECORD_TAIL)
-            nlist = nbytes - RECORD_NHEAD;
-        else if (bytes[0] == RECORD_SACK)
+        if (bytes[0] == RECORD_TAIL && !tail_nbytes(bytes, nbytes, &nlist))
+            break;
+        if (bytes[0] == RECORD_SACK)
             nlist = 2 + 4 * count_edges(bytes + RECORD_NHEAD, nbytes - RECORD_NHEAD);
         if (nlist == 0 || (bytes[0] == RECORD_SACK && nlist == 2))
             break;
@@ -130,7 +137,7 @@ typedef struct list_search {
 } list_search;
 
 static unsigned state_of(unsigned kinds, unsigned sack, unsigned taken) {
-    return (kinds * SACKS + sack) * TAKEN + taken;
+    return (taken * KINDS + kinds) * SACKS + sack;
 }
 
 static unsigned state_nbytes(const list_search *x, unsigned nslots, unsigned kinds, unsigned sack, unsigned taken) {
@@ -197,10 +204,10 @@ static void extend_list(list_search *x, unsigned slot, unsigned kinds, unsigned 
 
 static unsigned state_before(unsigned state, unsigned symbol) {
     if (symbol == SYMBOL_RAW)
-        return state - 1;
+        return state - KINDS * SACKS;
     if (is_sack(symbol))
-        return state - (symbol - SYMBOL_SACK + 1) * TAKEN;
-    return symbol == SYMBOL_NOP ? state : state - (1u << (symbol - SYMBOL_MSS)) * SACKS * TAKEN;
+        return state - (symbol - SYMBOL_SACK + 1);
+    return symbol == SYMBOL_NOP ? state : state - (1u << (symbol - SYMBOL_MSS)) * SACKS;
 }
 
 static unsigned likeliest_list(list_search *x, uint8_t symbol[RELATIVE_OPTIONS]) {
@@ -210,26 +217,24 @@ static unsigned likeliest_list(list_search *x, uint8_t symbol[RELATIVE_OPTIONS])
     x->taken_nbytes[0] = 0;
     for (unsigned k = 0; k < x->nrecords; k++)
         x->taken_nbytes[k + 1] = x->taken_nbytes[k] + x->records[k].nlist;
+    unsigned nstates = (x->nrecords + 1) * KINDS * SACKS;
     x->whole = -1e30f;
-    for (unsigned state = 0; state < STATES; state++)
+    for (unsigned state = 0; state < nstates; state++)
         x->best[0][state] = -1e30f;
     x->best[0][0] = 0;
     for (unsigned slot = 0; slot <= RELATIVE_OPTIONS; slot++) {
-        float *next = x->best[(slot + 1) % 2];
-        for (unsigned state = 0; state < STATES; state++)
-            next[state] = -1e30f;
-        for (unsigned kinds = 0; kinds < KINDS; kinds++)
-            for (unsigned sack = 0; sack < SACKS; sack++)
-                for (unsigned taken = 0; taken <= x->nrecords; taken++) {
-                    unsigned state = state_of(kinds, sack, taken);
-                    float score = x->best[slot % 2][state];
-                    if (score <= -1e30f)
-                        continue;
-                    unsigned nbytes = state_nbytes(x, slot, kinds, sack, taken);
-                    close_list(x, slot, nbytes, state, score);
-                    if (slot < RELATIVE_OPTIONS)
-                        extend_list(x, slot, kinds, sack, taken, nbytes, score);
-                }
+        for (unsigned state = 0; state < nstates; state++)
+            x->best[(slot + 1) % 2][state] = -1e30f;
+        for (unsigned state = 0; state < nstates; state++) {
+            unsigned taken = state / (KINDS * SACKS), kinds = state / SACKS % KINDS, sack = state % SACKS;
+            float score = x->best[slot % 2][state];
+            if (score <= -1e30f)
+                continue;
+            unsigned nbytes = state_nbytes(x, slot, kinds, sack, taken);
+            close_list(x, slot, nbytes, state, score);
+            if (slot < RELATIVE_OPTIONS)
+                extend_list(x, slot, kinds, sack, taken, nbytes, score);
+        }
     }
     memset(symbol, SYMBOL_END, RELATIVE_OPTIONS);
     memset(symbol + x->nopen, SYMBOL_EOL, x->neol);
@@ -267,7 +272,10 @@ unsigned relative_symbols(const int8_t *row, const float *soft, uint8_t symbol[R
     int n = list_length(symbol, &e, records, nrecords);
     if (n >= 0)
         return (unsigned)n;
-    list_search x = {.escape = &e, .records = records, .nrecords = nrecords};
+    list_search x;
+    x.escape = &e;
+    x.records = records;
+    x.nrecords = nrecords;
     for (unsigned i = 0; i < RELATIVE_OPTIONS; i++)
         for (unsigned s = 0; s < 16; s++)
             x.score[i][s] = likelihood(row, soft, &relative_fields[REL_OPTION + i], s);
@@ -329,7 +337,7 @@ static void cut_list(const uint8_t *list, unsigned nbytes, list_cut *cut) {
 unsigned relative_options_bound(const uint8_t *list, unsigned nbytes) {
     list_cut cut;
     cut_list(list, nbytes, &cut);
-    unsigned bound = cut.tail < nbytes ? RECORD_NHEAD + nbytes - cut.tail : 0;
+    unsigned tail = nbytes - cut.tail, bound = tail > 0 ? RECORD_NHEAD + tail + tail / 2 : 0; /* all pairs */
     for (unsigned i = 0; i < cut.n; i++)
         if (cut.option[i].kind != TCP_OPTION_NOP)
             bound += cut.option[i].nbytes;
@@ -392,6 +400,15 @@ static void put_sack(relative_escape *e, const connection_side *peer, uint32_t a
         escape_put(e, option, nbytes);
 }
 
+static void put_tail(relative_escape *e, const uint8_t *bytes, unsigned nbytes) {
+    unsigned length = e->nbytes + 1;
+    const uint8_t head[RECORD_NHEAD] = {RECORD_TAIL, 0};
+    escape_put(e, head, sizeof head);
+    escape_put_runs(e, bytes, nbytes);
+    if (!e->overflow)
+        e->bytes[length] = (uint8_t)(e->nbytes - length + 1);
+}
+
 void relative_encode_options(const relative_state *s, const packet *p, const relative_view *v, relative_escape *e,
                              int8_t *row) {
     const connection_side *own = &s->side[p->dir], *peer = &s->side[!p->dir];
@@ -431,9 +448,7 @@ void relative_encode_options(const relative_state *s, const packet *p, const rel
         rel_put(row, REL_OPTION + nsymbols++, symbol);
     }
     if (cut.tail < nbytes) {
-        const uint8_t head[RECORD_NHEAD] = {RECORD_TAIL, (uint8_t)(RECORD_NHEAD + nbytes - cut.tail)};
-        escape_put(e, head, sizeof head);
-        escape_put(e, list + cut.tail, nbytes - cut.tail);
+        put_tail(e, list + cut.tail, nbytes - cut.tail);
         rel_put(row, REL_OPTION + nsymbols++, SYMBOL_RAW);
     }
     for (; cut.neol > 0; cut.neol--)
@@ -489,8 +504,13 @@ static void take_record(const relative_escape *e, const record *r, const connect
         if (data != NULL)
             take_edges(peer, ack, bytes + RECORD_NHEAD, r->nbytes - RECORD_NHEAD, data);
     } else if (r->nlist <= TCP_OPTIONS_MAX - list->nbytes) {
-        memcpy(list->bytes + list->nbytes, bytes + (bytes[0] == RECORD_TAIL ? RECORD_NHEAD : 0), r->nlist);
-        list->nbytes += r->nlist;
+        unsigned nused, n = r->nlist;
+        if (bytes[0] == RECORD_TAIL)
+            escape_take_runs(bytes + RECORD_NHEAD, r->nbytes - RECORD_NHEAD, &nused, list->bytes + list->nbytes,
+                             TCP_OPTIONS_MAX - list->nbytes, &n);
+        else
+            memcpy(list->bytes + list->nbytes, bytes, n);
+        list->nbytes += n;
     }
 }
 

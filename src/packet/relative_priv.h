@@ -131,6 +131,11 @@ typedef struct relative_escape {
 } relative_escape;
 
 void escape_put(relative_escape *e, const uint8_t *bytes, unsigned nbytes);
+/* The same, a run of equal bytes in three. */
+void escape_put_runs(relative_escape *e, const uint8_t *bytes, unsigned nbytes);
+/* Back: until there are `most` bytes, or all of from is used. false where a run is cut or too long. */
+bool escape_take_runs(const uint8_t *from, unsigned nfrom, unsigned *nused, uint8_t *bytes, unsigned most,
+                      unsigned *nbytes);
 /* Into the row's cells: nothing where nothing was written. */
 void escape_store(const relative_escape *e, int8_t *row);
 /* All bytes zero where the row has no escape. */

@@ -211,6 +211,17 @@ static void test_captures(void **state) {
     assert_true(t.rows_escaped * 50 < t.packets);
 }
 
+/* Captures of every odd thing, mutated frames among them. */
+static void test_hostile(void **state) {
+    static tally t;
+    captured_flows("data/captures/hostile", round_trip, &t);
+    print_tally("hostile captures", &t);
+    assert_int_equal(t.presence_wrong, 0);
+    assert_int_equal(t.differ, 0);
+    assert_int_equal(t.not_stable, 0);
+    assert_true(t.packets > 4000 && t.accepted_packets * 1000 >= t.packets * 998);
+}
+
 /* ---- Odd packets ---- */
 
 static uint32_t some(rng *r, uint32_t usual) {
@@ -491,6 +502,7 @@ int main(void) {
         cmocka_unit_test(test_odd_flows),
         cmocka_unit_test(test_any_cells_again),
         cmocka_unit_test(test_captures),
+        cmocka_unit_test(test_hostile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
