@@ -24,6 +24,7 @@ typedef struct flow_plan {
     uint32_t tsval[2];      /* first TCP timestamp value of each direction */
     uint16_t icmp_id;       /* echo identifier */
     uint16_t icmp_seq;      /* first echo sequence number */
+    uint8_t wire_min[2];    /* each direction's shorter packets are padded by the link to this (Ethernet: 46) */
     int64_t start_ns;       /* time of the first packet */
 } flow_plan;
 
@@ -47,7 +48,8 @@ typedef struct layout {
     /* Presence of every cell by the row's own mode bits: mask (ncells of 0/1) for row number `row`. On encoded rows it
      * is exactly "not vacant". */
     void (*presence)(const int8_t *row_cells, size_t row, uint8_t *mask);
-    /* Read the flow_plan that makes decode(encode(f)) exact, from the flow itself. */
+    /* Read the flow_plan that makes decode(encode(f)) exact, from the flow itself: what the layout keeps of it (see the
+     * layout's file). */
     void (*plan_of)(const flow *f, flow_plan *plan);
 } layout;
 

@@ -1,211 +1,293 @@
 /* Rows of the relative layout into packets. Any signs are allowed: what the row cannot say wrongly is derived, and what
- * it says beyond the state (a boundary that does not exist, options that do not fit) falls back to the nearest that can
- * be. */
+ * it says beyond the state (a boundary that does not exist, options that make no list, modes that exclude each other)
+ * becomes the likeliest that can be. */
 #include <string.h>
 #include "packet/relative_priv.h"
 
-static void decode_ip(relative_direction *dir, const int8_t *row, uint8_t *h) {
-    if (!rel_get(row, REL_TOS_SAME))
-        dir->tos = (uint8_t)rel_get(row, REL_TOS);
-    if (!rel_get(row, REL_IP_FLAGS_SAME))
-        dir->ip_flags = (uint8_t)rel_get(row, REL_IP_FLAGS);
-    if (!rel_get(row, REL_TTL_SAME))
-        dir->ttl = (uint8_t)rel_get(row, REL_TTL);
+/* ---- A row as the model had it ---- */
+
+typedef struct decoder {
+    relative_state state;
+    const flow_plan *plan;
+    uint16_t port[2];
+    bool peer_absent;
+    float sure[2][VOTE_COUNT]; /* of what a direction keeps from packet to packet */
+    float sure_ports;
+    int8_t row[RELATIVE_CELLS]; /* vacant cells by the model's leaning, no two modes that exclude each other */
+} decoder;
+
+/* Of two modes that exclude each other the likelier. */
+static void choose_mode(int8_t *row, const float *soft, unsigned first, unsigned second) {
+    unsigned a = relative_fields[first].first, b = relative_fields[second].first;
+    if (row[a] > 0 && row[b] > 0)
+        row[soft[b] > soft[a] ? a : b] = -1;
+}
+
+static const int8_t *settle_row(decoder *d, const int8_t *cells, const float *soft) {
+    if (soft == NULL)
+        return cells;
+    for (size_t c = 0; c < RELATIVE_CELLS; c++)
+        d->row[c] = cells[c] != 0 ? cells[c] : soft[c] > 0 ? 1 : -1;
+    choose_mode(d->row, soft, REL_TCP, REL_ICMP);
+    choose_mode(d->row, soft, REL_ID_SAME, REL_ID_NEXT);
+    choose_mode(d->row, soft, REL_ICMP_SEQ_NEXT, REL_ICMP_SEQ_SAME);
+    return d->row;
+}
+
+/* The first row's "no responder" against every other row's direction: it holds where all of them being wrong is the
+ * likelier. */
+static bool peer_is_absent(const int8_t *cells, const float *soft, size_t nexist) {
+    unsigned absent = relative_fields[REL_PEER_ABSENT].first, direction = relative_fields[REL_DIRECTION].first;
+    if (nexist == 0 || cells[absent] <= 0)
+        return false;
+    float against = 0, weight = soft != NULL ? soft[absent] : 1;
+    for (size_t i = 1; i < nexist && against < weight; i++)
+        if (cells[i * RELATIVE_CELLS + direction] > 0)
+            against += soft != NULL ? soft[i * RELATIVE_CELLS + direction] : 1;
+    return against < weight;
+}
+
+/* ---- Votes ---- */
+
+static float least_sure(const float *soft, unsigned field) {
+    float least = 1;
+    for (unsigned b = 0; b < relative_fields[field].nbits; b++) {
+        float x = soft[relative_fields[field].first + b];
+        x = x < 0 ? -x : x;
+        least = x < least ? x : least;
+    }
+    return least;
+}
+
+static float lesser(float a, float b) {
+    return a < b ? a : b;
+}
+
+/* A value that is as the direction's previous is as sure as that. */
+static void vote_kept(float *sure, const int8_t *row, const float *soft, unsigned same, unsigned value) {
+    float mode = least_sure(soft, same);
+    *sure = lesser(mode, rel_get(row, same) ? *sure : least_sure(soft, value));
+}
+
+static void vote_responder(decoder *d, const int8_t *row, const float *soft) {
+    static const uint8_t field[VOTE_COUNT] = {
+        [VOTE_TTL] = REL_RESPONDER_TTL, [VOTE_TOS] = REL_RESPONDER_TOS, [VOTE_IP_FLAGS] = REL_RESPONDER_IP_FLAGS};
+    for (unsigned v = 0; v < VOTE_COUNT; v++) {
+        d->sure[0][v] = d->sure[1][v] = 1;
+        if (field[v] != 0 && !rel_get(row, REL_PEER_ABSENT))
+            d->sure[1][v] = least_sure(soft, field[v]);
+    }
+    d->sure_ports = lesser(least_sure(soft, REL_SERVICE_FIRST),
+                           lesser(least_sure(soft, REL_SERVICE_PORT), least_sure(soft, REL_CLIENT_PORT)));
+}
+
+static void vote(decoder *d, size_t i, unsigned dir, const int8_t *row, const float *soft, packet_votes *votes) {
+    float *sure = d->sure[dir], *weight = votes->weight;
+    if (soft == NULL) {
+        for (unsigned v = 0; v < VOTE_COUNT; v++)
+            weight[v] = 1;
+        return;
+    }
+    if (i == 0)
+        vote_responder(d, row, soft);
+    vote_kept(&sure[VOTE_TTL], row, soft, REL_TTL_SAME, REL_TTL);
+    vote_kept(&sure[VOTE_TOS], row, soft, REL_TOS_SAME, REL_TOS);
+    if (!rel_get(row, REL_IPV6))
+        vote_kept(&sure[VOTE_IP_FLAGS], row, soft, REL_IP_FLAGS_SAME, REL_IP_FLAGS);
+    weight[VOTE_TTL] = sure[VOTE_TTL];
+    weight[VOTE_TOS] = sure[VOTE_TOS];
+    weight[VOTE_IP_FLAGS] = sure[VOTE_IP_FLAGS];
+    weight[VOTE_PROTO] = lesser(least_sure(soft, REL_TCP), least_sure(soft, REL_IPV6));
+    if (!rel_get(row, REL_TCP))
+        weight[VOTE_PROTO] = lesser(weight[VOTE_PROTO], least_sure(soft, REL_ICMP));
+    weight[VOTE_ADDRESSES] = i == 0 || d->peer_absent ? 1 : least_sure(soft, REL_DIRECTION);
+    weight[VOTE_PORTS] = lesser(weight[VOTE_ADDRESSES], d->sure_ports);
+}
+
+/* ---- Fields ---- */
+
+static void decode_ip(const relative_direction *dir, const int8_t *row, bool ipv6, uint8_t *h) {
+    unsigned tos = rel_get(row, REL_TOS_SAME) ? dir->tos : rel_get(row, REL_TOS);
+    unsigned ttl = rel_get(row, REL_TTL_SAME) ? dir->ttl : rel_get(row, REL_TTL);
+    if (ipv6) {
+        put16(h, 0x6000 | tos << 4);
+        h[7] = (uint8_t)ttl;
+        return;
+    }
+    unsigned id = dir->ip_id, flags = rel_get(row, REL_IP_FLAGS_SAME) ? dir->ip_flags : rel_get(row, REL_IP_FLAGS);
     if (rel_get(row, REL_ID_SAME))
-        dir->ip_id = dir->started ? dir->ip_id : 0;
+        id = dir->started ? dir->ip_id : 0;
     else
-        dir->ip_id = (uint16_t)(dir->ip_id + (rel_get(row, REL_ID_NEXT) ? 1 : rel_get(row, REL_ID_STEP)));
-    dir->started = true;
-    h[0] = 0x45;
-    h[1] = dir->tos;
-    put16(h + 4, dir->ip_id);
-    h[6] = (uint8_t)(dir->ip_flags << 6);
-    h[8] = dir->ttl;
+        id += rel_get(row, REL_ID_NEXT) ? 1 : rel_get(row, REL_ID_STEP);
+    h[0] = 0x40;
+    h[1] = (uint8_t)tos;
+    put16(h + 4, id & 0xffff);
+    h[6] = (uint8_t)(flags << 5);
+    h[8] = (uint8_t)ttl;
 }
 
-static uint32_t decode_number(const connection_side *s, const int8_t *row, unsigned index_field, unsigned step_field) {
-    unsigned index = rel_get(row, index_field);
-    if (index == NUMBER_ESCAPE)
+static uint32_t decode_number(const connection_side *s, const int8_t *row, const float *soft, unsigned index_field,
+                              unsigned step_field) {
+    if (rel_get(row, index_field) == NUMBER_ESCAPE)
         return s->next + (uint32_t)layout_step(rel_get(row, step_field), 32);
-    return connection_number(s, index);
+    unsigned known = s->nboundaries + 1;
+    return connection_number(s, relative_below(row, soft, index_field, known < NUMBER_ESCAPE ? known : NUMBER_ESCAPE));
 }
 
-static void decode_stamps(connection_side *own, connection_side *peer, const int8_t *row, uint8_t *data) {
-    unsigned nbits = relative_fields[REL_TSVAL_STEP].nbits, index = rel_get(row, REL_TSECR_INDEX);
-    connection_stamped(own, own->stamp[0] + (uint32_t)layout_step(rel_get(row, REL_TSVAL_STEP), nbits));
-    uint32_t tsecr = 0;
-    if (index == TSECR_ESCAPE) {
-        int32_t step = layout_step(rel_get(row, REL_TSECR_STEP), nbits);
-        tsecr = peer->stamp[0] + (uint32_t)step;
-        if (step > 0)
-            connection_stamped(peer, tsecr);
-    } else if (index != TSECR_ZERO) {
-        tsecr = peer->stamp[index < peer->nstamps ? index : 0];
-    }
-    put32(data, own->stamp[0]);
-    put32(data + 4, tsecr);
-}
-
-static void decode_sack(const connection_side *peer, uint32_t ack, unsigned nblocks, tcp_option_list *list) {
-    uint32_t edges[2 * SACK_BLOCKS];
-    unsigned room = (TCP_OPTIONS_MAX - list->nbytes - (list->nbytes < TCP_OPTIONS_MAX - 2 ? 2 : 0)) / 8;
-    unsigned found = connection_sack(peer, ack, nblocks < room ? nblocks : room, edges);
-    uint8_t *data = found > 0 ? tcp_option_add(list, TCP_OPTION_SACK, 2 + 8 * found) : NULL;
-    for (unsigned i = 0; data != NULL && i < 2 * found; i++)
-        put32(data + 4 * i, edges[i]);
-}
-
-/* An option that came already, or that does not fit any more, is left out; an unknown symbol stands for a NOP. */
-static void decode_options(connection_side *own, connection_side *peer, uint32_t ack, const int8_t *row,
-                           tcp_option_list *list) {
-    unsigned seen = 0;
-    for (unsigned i = 0; i < RELATIVE_OPTIONS; i++) {
-        unsigned symbol = rel_get(row, REL_OPTION + i);
-        bool sack = symbol >= SYMBOL_SACK && symbol < SYMBOL_SACK + SACK_BLOCKS;
-        unsigned once = sack                                                  ? 1u << SYMBOL_SACK
-                        : symbol >= SYMBOL_MSS && symbol <= SYMBOL_TIMESTAMPS ? 1u << symbol
-                                                                              : 0;
-        if (symbol == SYMBOL_END)
-            break;
-        if (seen & once)
-            continue;
-        seen |= once;
-        uint8_t *data;
-        if (symbol == SYMBOL_MSS) {
-            if ((data = tcp_option_add(list, TCP_OPTION_MSS, 4)) != NULL)
-                put16(data, rel_get(row, REL_MSS));
-        } else if (symbol == SYMBOL_WINDOW_SCALE) {
-            unsigned scale = rel_get(row, REL_WINDOW_SCALE);
-            if ((data = tcp_option_add(list, TCP_OPTION_WINDOW_SCALE, 3)) != NULL)
-                *data = (uint8_t)(scale < WINDOW_SCALE_MAX ? scale : WINDOW_SCALE_MAX);
-        } else if (symbol == SYMBOL_SACK_PERMITTED) {
-            tcp_option_add(list, TCP_OPTION_SACK_PERMITTED, 2);
-        } else if (symbol == SYMBOL_TIMESTAMPS) {
-            if ((data = tcp_option_add(list, TCP_OPTION_TIMESTAMPS, 10)) != NULL)
-                decode_stamps(own, peer, row, data);
-        } else if (sack) {
-            decode_sack(peer, ack, symbol - SYMBOL_SACK + 1, list);
-        } else {
-            tcp_option_add(list, symbol == SYMBOL_EOL ? TCP_OPTION_EOL : TCP_OPTION_NOP, 1);
-        }
-        if (symbol == SYMBOL_EOL && i + 1 < RELATIVE_OPTIONS && rel_get(row, REL_OPTION + i + 1) != SYMBOL_EOL)
-            break; /* nothing follows the end of the list but more of it */
-    }
-    tcp_option_pad(list);
-}
-
-/* What the payload may be, so that the total length stays in its 16 bits. */
-static unsigned payload_within(const int8_t *row, unsigned nheader) {
-    unsigned payload = rel_get(row, REL_PAYLOAD);
-    return payload < 65535 - nheader ? payload : 65535 - nheader;
-}
-
-static void decode_tcp(relative_state *s, const int8_t *row, packet *p) {
-    uint8_t *l4 = p->header + 20;
-    connection_side *own = &s->side[p->dir], *peer = &s->side[!p->dir];
-    relative_direction *dir = &s->dir[p->dir];
+/* Returns the header's length. */
+static unsigned decode_tcp(const decoder *d, unsigned dir, const int8_t *row, const float *soft, relative_escape *e,
+                           uint8_t *l4) {
+    const relative_state *s = &d->state;
     unsigned flags = rel_get(row, REL_TCP_FLAGS);
-    uint32_t seq = decode_number(own, row, REL_SEQ_INDEX, REL_SEQ_STEP);
-    uint32_t ack = flags & TCP_ACK ? decode_number(peer, row, REL_ACK_INDEX, REL_ACK_STEP) : 0;
+    bool acks = flags & TCP_ACK;
+    uint32_t ack = acks ? decode_number(&s->side[!dir], row, soft, REL_ACK_INDEX, REL_ACK_STEP) : 0;
     tcp_option_list list = {.nbytes = 0};
-    decode_options(own, peer, flags & TCP_ACK ? ack : peer->next, row, &list);
-    if (!rel_get(row, REL_WINDOW_SAME))
-        dir->window = (uint16_t)rel_get(row, REL_WINDOW);
-    put32(l4 + 4, seq);
+    relative_decode_options(s, dir, acks, ack, row, soft, e, &list);
+    put32(l4 + 4, decode_number(&s->side[dir], row, soft, REL_SEQ_INDEX, REL_SEQ_STEP));
     put32(l4 + 8, ack);
     put16(l4 + 12, (20 + list.nbytes) / 4 << 12 | flags);
-    put16(l4 + 14, dir->window);
+    put16(l4 + 14, rel_get(row, REL_WINDOW_SAME) ? s->dir[dir].window : rel_get(row, REL_WINDOW));
     memcpy(l4 + 20, list.bytes, list.nbytes);
-    p->nheader = (uint8_t)(40 + list.nbytes);
-    connection_sent(own, seq, payload_within(row, p->nheader), flags);
-    if (flags & TCP_ACK)
-        connection_acked(peer, ack);
+    return 20 + list.nbytes;
 }
 
-static void decode_icmp(relative_state *s, uint16_t id, const int8_t *row, packet *p) {
-    uint8_t *l4 = p->header + 20;
+static void decode_icmp(const decoder *d, unsigned dir, bool ipv6, const int8_t *row, uint8_t *l4) {
+    const connection_echo *e = &d->state.echo;
     unsigned type = rel_get(row, REL_ICMP_TYPE), step = rel_get(row, REL_ICMP_STEP);
+    int echo = relative_echo(ipv6, type);
     l4[0] = (uint8_t)type;
     l4[1] = (uint8_t)rel_get(row, REL_ICMP_CODE);
-    p->nheader = 28;
-    if (!icmp_is_echo(type)) {
+    if (echo < 0) {
         put16(l4 + 4, rel_get(row, REL_ICMP_WORD));
         put16(l4 + 6, step);
         return;
     }
-    uint16_t number = connection_echo_expected(&s->echo, type, p->dir);
+    uint16_t number = connection_echo_expected(e, (unsigned)echo, dir);
     if (!rel_get(row, REL_ICMP_SEQ_NEXT)) {
         if (rel_get(row, REL_ICMP_SEQ_SAME))
-            number = type == ICMP_ECHO_REQUEST ? s->echo.last_request : s->echo.last_reply;
+            number = echo == ICMP_ECHO_REQUEST ? e->last_request : e->last_reply;
         else
             number = (uint16_t)(number + step);
     }
-    put16(l4 + 4, id);
+    put16(l4 + 4, d->plan->icmp_id);
     put16(l4 + 6, number);
-    connection_echo_seen(&s->echo, type, p->dir, number);
 }
 
-static void decode_ports(const int8_t *first_row, uint16_t port[2]) {
-    if (!rel_get(first_row, REL_TCP) && rel_get(first_row, REL_ICMP))
-        return;
-    bool service_first = rel_get(first_row, REL_SERVICE_FIRST);
-    port[!service_first] = (uint16_t)rel_get(first_row, REL_SERVICE_PORT);
-    port[service_first] = (uint16_t)rel_get(first_row, REL_CLIENT_PORT);
-}
+/* ---- A packet ---- */
 
-static void decode_packet(relative_state *s, const flow_plan *plan, const uint16_t port[2], const int8_t *row,
-                          packet *p) {
-    uint8_t *h = p->header, *l4 = h + 20;
-    bool tcp = rel_get(row, REL_TCP), icmp = !tcp && rel_get(row, REL_ICMP);
-    decode_ip(&s->dir[p->dir], row, h);
-    h[9] = tcp ? PROTO_TCP : icmp ? PROTO_ICMP : PROTO_UDP;
-    put32(h + 12, plan->addr[p->dir]);
-    put32(h + 16, plan->addr[!p->dir]);
-    if (!icmp) {
-        put16(l4, port[p->dir]);
-        put16(l4 + 2, port[!p->dir]);
+static void put_addresses(const flow_plan *plan, packet *p) {
+    bool ipv6 = packet_is_ipv6(p);
+    for (unsigned side = 0; side < 2; side++) {
+        unsigned of = side != p->dir;
+        ip_address_put(ipv6 ? plan->addr6[of] : plan->addr[of], p->header + packet_address_at(p, side),
+                       packet_naddress(p));
     }
+}
+
+/* Options or extension headers, and the transport header behind them; false where the extension headers do not lead to
+ * it. The fixed IP header is there. */
+static bool join_headers(packet *p, relative_view *v, const relative_items *x, unsigned nextension, const uint8_t *l4) {
+    uint8_t *h = p->header;
+    unsigned fixed = v->ipv6 ? 40 : 20, proto;
+    v->nip = fixed + nextension;
+    if (v->nip + v->nl4 > PACKET_HEADER_MAX)
+        return false;
+    p->nheader = (uint8_t)(v->nip + v->nl4);
+    memcpy(h + fixed, x->extension, nextension);
+    memcpy(h + v->nip, l4, v->nl4);
+    memset(h + p->nheader, 0, (size_t)PACKET_HEADER_MAX - p->nheader);
+    if (!v->ipv6) {
+        h[0] = (uint8_t)(0x40 | v->nip / 4);
+        h[9] = (uint8_t)v->proto;
+        return true;
+    }
+    h[6] = nextension > 0 ? x->next_header : (uint8_t)v->proto;
+    return packet_walk_ipv6(h, p->nheader, &proto) == v->nip && proto == v->proto;
+}
+
+/* What follows from the rest, or what the escape says instead. */
+static void put_items(const relative_state *s, const relative_view *v, const relative_items *x, unsigned payload,
+                      packet *p) {
+    for (relative_item item = ITEM_END + 1; item < ITEM_EXTENSION; item++)
+        if (item_applies(item, v, p))
+            item_set(item, v, p, x->set >> item & 1 ? x->value[item] : item_expected(item, v, s, payload, p));
+}
+
+static void put_checksum(const relative_view *v, bool none, packet *p) {
+    unsigned kept = v->ipv6 ? 0 : get16(p->header + 10);
+    checksum_fill(p, none);
+    if (!v->ipv6) /* an item may have made it a wrong one */
+        put16(p->header + 10, kept);
+}
+
+static void decode_packet(decoder *d, const int8_t *row, const float *soft, packet *p) {
+    uint8_t l4[60] = {0};
+    bool tcp = rel_get(row, REL_TCP), icmp = !tcp && rel_get(row, REL_ICMP);
+    relative_view v = {.ipv6 = rel_get(row, REL_IPV6), .nl4 = 8};
+    v.proto = tcp ? PROTO_TCP : !icmp ? PROTO_UDP : v.ipv6 ? PROTO_ICMPV6 : PROTO_ICMP;
+    relative_escape e;
+    relative_items items;
+    escape_load(&e, row);
+    decode_ip(&d->state.dir[p->dir], row, v.ipv6, p->header);
+    put_addresses(d->plan, p);
     if (tcp)
-        decode_tcp(s, row, p);
+        v.nl4 = decode_tcp(d, p->dir, row, soft, &e, l4);
     else if (icmp)
-        decode_icmp(s, plan->icmp_id, row, p);
-    else
-        p->nheader = 28;
-    unsigned payload = payload_within(row, p->nheader);
-    if (!tcp && !icmp)
-        put16(l4 + 4, 8 + payload);
-    put16(h + 2, p->nheader + payload);
-    p->wire_len = p->nheader + payload;
-    checksum_fill(p, !tcp && !icmp && rel_get(row, REL_UDP_NO_CHECKSUM));
+        decode_icmp(d, p->dir, v.ipv6, row, l4);
+    if (!icmp) {
+        put16(l4, d->port[p->dir]);
+        put16(l4 + 2, d->port[!p->dir]);
+    }
+    escape_get_items(&e, v.ipv6, &items);
+    if (!join_headers(p, &v, &items, items.nextension, l4))
+        join_headers(p, &v, &items, 0, l4);
+    unsigned payload = rel_get(row, REL_PAYLOAD), most = 65535u + (v.ipv6 ? 40 : 0) - p->nheader;
+    put_items(&d->state, &v, &items, payload < most ? payload : most, p);
+    put_checksum(&v, v.proto == PROTO_UDP && rel_get(row, REL_UDP_NO_CHECKSUM), p);
+    relative_pass(&d->state, p);
+}
+
+static void decode_ports(decoder *d, const int8_t *row) {
+    if (!rel_get(row, REL_TCP) && rel_get(row, REL_ICMP))
+        return;
+    bool service_first = rel_get(row, REL_SERVICE_FIRST);
+    d->port[!service_first] = (uint16_t)rel_get(row, REL_SERVICE_PORT);
+    d->port[service_first] = (uint16_t)rel_get(row, REL_CLIENT_PORT);
+}
+
+/* After the first packet, whose values stand for those of a responder that there should not be. */
+static void decode_responder(decoder *d, const int8_t *row) {
+    relative_direction *responder = &d->state.dir[1], *initiator = &d->state.dir[0];
+    bool absent = rel_get(row, REL_PEER_ABSENT);
+    responder->tos = absent ? initiator->tos : (uint8_t)rel_get(row, REL_RESPONDER_TOS);
+    responder->ttl = absent ? initiator->ttl : (uint8_t)rel_get(row, REL_RESPONDER_TTL);
+    if (!rel_get(row, REL_IPV6))
+        responder->ip_flags = absent ? initiator->ip_flags : (uint8_t)rel_get(row, REL_RESPONDER_IP_FLAGS);
 }
 
 status relative_decode(const int8_t *cells, const float *soft, size_t nexist, const flow_plan *plan, flow *f,
                        packet_votes *votes) {
-    for (size_t i = 0; votes != NULL && i < nexist; i++)
-        for (unsigned v = 0; v < VOTE_COUNT; v++)
-            votes[i].weight[v] = 1;
-    (void)soft;
-    relative_state s;
-    uint16_t port[2] = {0, 0};
+    decoder d = {.plan = plan, .peer_absent = peer_is_absent(cells, soft, nexist)};
     int64_t time_ns = plan->start_ns;
     f->npackets = 0;
     f->label = f->run = -1;
     f->file = 0;
     f->key = (flow_key){.proto = 0};
-    relative_start(&s, plan);
+    relative_start(&d.state, plan);
     for (size_t i = 0; i < nexist; i++) {
-        const int8_t *row = cells + i * RELATIVE_CELLS;
-        packet p = {.frame = (uint32_t)i, .dir = i > 0 && rel_get(row, REL_DIRECTION)};
-        if (i == 0) {
-            decode_ports(row, port);
-            s.dir[1].tos = (uint8_t)rel_get(row, REL_RESPONDER_TOS);
-            s.dir[1].ip_flags = (uint8_t)rel_get(row, REL_RESPONDER_IP_FLAGS);
-            s.dir[1].ttl = (uint8_t)rel_get(row, REL_RESPONDER_TTL);
-        } else {
+        const float *soft_row = soft != NULL ? soft + i * RELATIVE_CELLS : NULL;
+        const int8_t *row = settle_row(&d, cells + i * RELATIVE_CELLS, soft_row);
+        packet p = {.frame = (uint32_t)i, .dir = i > 0 && !d.peer_absent && rel_get(row, REL_DIRECTION)};
+        if (i == 0)
+            decode_ports(&d, row);
+        else
             time_ns += layout_gap_ns(rel_get(row, REL_GAP));
-        }
         p.time_ns = time_ns;
-        decode_packet(&s, plan, port, row, &p);
+        decode_packet(&d, row, soft_row, &p);
+        if (i == 0)
+            decode_responder(&d, row);
+        if (votes != NULL)
+            vote(&d, i, p.dir, row, soft_row, &votes[i]);
         TRY(flow_add(f, &p));
     }
     if (f->npackets > 0)
