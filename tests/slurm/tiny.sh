@@ -1,9 +1,13 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154
 # Sourced by the tests of this folder and of tests/hosts: a tiny experiment on part of the sample captures, what one
 # machine alone makes of it, and words for what is expected.
 set -euo pipefail
 cd "${ND_SOURCE:?}"
 bin=${ND_BIN:?}
+[[ $bin == /* ]] || bin=$PWD/$bin
+# Root may run mpirun; ranks share the cores of this machine, and yield while they wait.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_pml=ob1
+export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none
 bad=0 passed=0
 began=$SECONDS
 
@@ -53,7 +57,7 @@ YAML
 # The whole chain on this machine, two ranks, without Slurm and network: what other ways must equal.
 local_run() { # OUT
     local mode
-    local run=(timeout -k 5 120 mpirun.openmpi --bind-to none -np 2 --mca btl self,vader)
+    local run=(timeout -k 5 120 mpirun.openmpi --bind-to none -np 2 --mca btl "self,vader")
     "${run[@]}" "$bin/ndencode" "$config" out="$1" >"$work/local.log"
     for mode in base control lora; do
         "${run[@]}" "$bin/ndtrain" "$config" out="$1" train.mode=$mode >>"$work/local.log"
