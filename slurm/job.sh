@@ -5,7 +5,7 @@
 # or a job of higher priority wants the nodes) on to the ranks, and asks to be queued again when they stopped with 75.
 # Running a stage again is always right: what is finished is not done again, what was stopped goes on.
 set -uo pipefail
-notice='' replaced='' step='' watcher='' program=''
+notice='' replaced='' step='' watcher='' program='' attempt=''
 
 say() { printf '%s nd[%s.%s]: %s\n' "$(date +%T)" "${SLURM_JOB_ID:-}" "${SLURM_RESTART_COUNT:-0}" "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -30,7 +30,11 @@ on_replaced() {
 trap 'on_notice USR1' USR1
 trap 'on_notice TERM' TERM
 trap on_replaced USR2
-trap '[ -z "$watcher" ] || kill "$watcher" 2>/dev/null' EXIT
+on_exit() {
+    [ -z "$watcher" ] || kill "$watcher" 2>/dev/null
+    attempt_release
+}
+trap on_exit EXIT
 
 # shellcheck source=slurm/env.sh
 source slurm/env.sh
@@ -135,11 +139,10 @@ job_submit_unless_inside() {
 # there; when the node comes back, the old attempt must not write beside the new one. So: OUT/.attempt-STAGE names the
 # attempt that owns the stage, an attempt that finds a later one does not start, and one that is replaced ends.
 attempt_claim() {
-    local job restarts host now
+    local job restarts host state now
     attempt_file=$out/.attempt-$stage${SLURM_ARRAY_TASK_ID:+-$SLURM_ARRAY_TASK_ID}
-    attempt="$SLURM_JOB_ID ${SLURM_RESTART_COUNT:-0} $(hostname -s)"
     mkdir -p "$out" || die "no folder $out"
-    if read -r job restarts host 2>/dev/null <"$attempt_file"; then
+    if read -r job restarts host state 2>/dev/null <"$attempt_file"; then
         if [ "$job" = "$SLURM_JOB_ID" ] && [ "$restarts" -gt "${SLURM_RESTART_COUNT:-0}" ]; then
             die "this is attempt ${SLURM_RESTART_COUNT:-0} of job $job, and attempt $restarts (on $host) has taken over: nothing is done"
         fi
@@ -148,10 +151,23 @@ attempt_claim() {
             die "job $job is at work on the $stage stage of $out: wait for it, cancel it, or choose another out="
         fi
     fi
-    local new=$attempt_file.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}
-    if ! { echo "$attempt" >"$new" && mv "$new" "$attempt_file"; }; then
-        die "$out cannot be written"
+    attempt="$SLURM_JOB_ID ${SLURM_RESTART_COUNT:-0} $(hostname -s)"
+    attempt_write "$attempt" || die "$out cannot be written"
+    if [ "${job:-}" = "$SLURM_JOB_ID" ] && [ "$state" != ended ]; then
+        # Nobody saw the end of the attempt before: its ranks may live on a lost node until their guards have looked.
+        say "attempt $restarts on $host was lost; starting in $((2 * ND_ATTEMPT_SECONDS + 1)) s"
+        sleep $((2 * ND_ATTEMPT_SECONDS + 1))
     fi
+    export ND_ATTEMPT=$attempt ND_ATTEMPT_FILE=$attempt_file ND_ATTEMPT_SECONDS
+}
+
+attempt_write() { # TEXT
+    local new=$attempt_file.$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}
+    echo "$1" >"$new" && mv "$new" "$attempt_file"
+}
+
+attempt_release() {
+    if [ -n "$attempt" ] && [ "$(cat "$attempt_file" 2>/dev/null)" = "$attempt" ]; then attempt_write "$attempt ended"; fi
 }
 
 attempt_watch() { # in the background; tells the job, once, that it was replaced
@@ -197,6 +213,22 @@ job_run() { # PROGRAM ARGUMENT...
     [ "$code" = 0 ] || job_leave "$code"
 }
 
+# Whether a program's exit code is a reason to queue the job again.
+job_comes_back() { # CODE
+    case $1 in
+    75 | 69) return 0 ;; # stopped with a checkpoint; lost a host
+    137 | 143)
+        [ "$notice" != USR1 ] || return 0 # ended by the notice before it could stop
+        # A lost node that comes back makes Slurm kill the step of the same number in the next attempt. That looks like
+        # running out of memory, so it is no reason for ever.
+        [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] || return 1
+        echo "$attempt" >>"$attempt_file.killed-$SLURM_JOB_ID"
+        [ "$(wc -l <"$attempt_file.killed-$SLURM_JOB_ID")" -le 3 ] ;;
+    138) [ "$notice" = USR1 ] ;; # notified before it could listen
+    *) return 1 ;;
+    esac
+}
+
 # The program ended with CODE, which is not 0: queue the job again, or fail.
 job_leave() {
     local code=$1 id=$SLURM_JOB_ID
@@ -204,22 +236,26 @@ job_leave() {
         say "a later attempt owns $out ($(cat "$attempt_file" 2>/dev/null)): this one ends and is not queued again"
         exit 1
     fi
-    # 75: stopped with a checkpoint. Above 128 after a notice: ended by it before it could stop. After TERM (scancel, the
-    # end of the time limit) a requeue would revive a cancelled job.
+    # After TERM (scancel, the end of the time limit) a requeue would revive a cancelled job.
     if [ "$notice" = TERM ]; then
         say "$program: exit code $code after SIGTERM; start the stage again to go on"
         exit "$code"
     fi
-    if [ "$code" = 75 ] || { [ "$code" -gt 128 ] && [ "$notice" = USR1 ]; }; then
+    if [ "$code" = 69 ] && [ "$ND_LAUNCHER" = srun ]; then # Slurm knows of the lost node, and ends and requeues by itself
+        say "waiting for Slurm to queue this job again"
+        trap - TERM
+        sleep 120
+    elif job_comes_back "$code"; then
         if [ "${SLURM_RESTART_COUNT:-0}" -ge "$ND_MAX_RESTARTS" ]; then
             die "queued again $SLURM_RESTART_COUNT times already: is the time limit too short for one step? (ND_MAX_RESTARTS in slurm/env.sh)"
         fi
         # A task of an array has an id of its own; the first one's is that of the whole array.
         [ -z "${SLURM_ARRAY_TASK_ID:-}" ] || id=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
         say "$program: exit code $code; queueing job $id again"
+        attempt_release
         if scontrol requeue "$id"; then
             trap - TERM USR1
-            sleep 60 # until Slurm ends this attempt
+            sleep 120 # until Slurm ends this attempt
         fi
         say "job $id was not queued again: submit it once more to go on"
         exit 75

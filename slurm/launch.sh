@@ -2,8 +2,8 @@
 # slurm/launch.sh [-n RANKS] PROGRAM ARGUMENT...: one program on all ranks of the allocation, or on RANKS of it.
 #
 # The launcher is ND_LAUNCHER of slurm/env.sh. SIGUSR1 reaches every rank (ndtrain and ndgen then stop with a checkpoint
-# and 75); SIGTERM ends them at once. The exit code is the ranks' own. When mpirun has lost a host, the last line says
-# which, in words.
+# and 75); SIGTERM ends them at once. The exit code is the ranks' own, or 69 when a host was lost; the last line then says
+# which.
 set -uo pipefail
 # shellcheck source=slurm/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -15,8 +15,10 @@ fi
 [ $# -gt 0 ] || { sed -n '2s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 nd_command_of "$1" || exit 1
 shift
+if [ -n "${ND_ATTEMPT:-}" ]; then # a job names itself
+    nd_command=("$(dirname "${BASH_SOURCE[0]}")/rank.sh" "$ND_ATTEMPT_FILE" "$ND_ATTEMPT" "${nd_command[@]}")
+fi
 
-log=
 case $ND_LAUNCHER in
 srun)
     if ! srun --mpi=list 2>&1 | tr -s ' \t,' '\n' | grep -qx "$ND_SRUN_MPI"; then
@@ -36,7 +38,6 @@ mpirun)
     # Unbound, a rank takes the cores of the node divided by the node's ranks. The words are split on purpose.
     # shellcheck disable=SC2206
     launcher=("$ND_MPIRUN" --bind-to none ${ranks:+-np "$ranks"} $ND_MPIRUN_OPTIONS)
-    log=$(mktemp) || exit 1
     ;;
 *)
     echo "error: ND_LAUNCHER=$ND_LAUNCHER in slurm/env.sh is neither srun nor mpirun" >&2
@@ -44,17 +45,14 @@ mpirun)
     ;;
 esac
 
+# What the launcher says is kept, to find a lost host in it. The copier outlives a signal to the whole group.
+log=$(mktemp) || exit 1
 pid=
 # shellcheck disable=SC2317
 forward() { [ -z "$pid" ] || kill "-$1" "$pid" 2>/dev/null; }
 trap 'forward USR1' USR1
 trap 'forward TERM' TERM INT
-if [ -n "$log" ]; then
-    # What mpirun says is kept, to find the lost host in it. The copier outlives a signal to the whole group.
-    "${launcher[@]}" "${nd_command[@]}" "$@" 2> >(trap '' TERM INT USR1; exec tee "$log" >&2) </dev/null &
-else
-    "${launcher[@]}" "${nd_command[@]}" "$@" </dev/null &
-fi
+"${launcher[@]}" "${nd_command[@]}" "$@" 2> >(trap '' TERM INT USR1; exec tee "$log" >&2) </dev/null &
 pid=$!
 while :; do # a signal interrupts wait
     wait "$pid"
@@ -67,11 +65,11 @@ while :; do # a signal interrupts wait
     fi
     break
 done
-if [ -n "$log" ]; then
-    if [ "$code" != 0 ]; then
-        lost=$(sed -n 's/.*Remote daemon:.* on node \([^ ]*\).*/\1/p' "$log" | sort -u | tr '\n' ' ')
-        [ -z "$lost" ] || echo "launch.sh: error: lost contact with host ${lost% }; all ranks were ended; start it again to go on from the last checkpoint" >&2
-    fi
-    rm -f "$log"
+# srun may end with 0 after "Node failure" (Slurm 22.05), so the words are looked at whatever the code.
+lost=$(sed -n 's/.*Remote daemon:.* on node \([^ ]*\).*/\1/p; s/^srun: error: Node failure on \([^ ]*\).*/\1/p' "$log" | sort -u | tr '\n' ' ')
+rm -f "$log"
+if [ -n "$lost" ]; then
+    echo "launch.sh: error: lost contact with host ${lost% }; all ranks were ended; start it again to go on from the last checkpoint" >&2
+    exit 69
 fi
 exit "$code"

@@ -63,6 +63,28 @@ scontrol release "$job"
 check "an attempt that is late does not start" wait_for 30 is "$job" FAILED
 check "and leaves the claim alone" has "^$job 7 elsewhere" "$out/.attempt-finetune"
 
+# --- a node that Slurm loses while its ranks go on (here: only its daemon is gone), and that comes back late
+out=$(fresh lost)
+in_order() { # loss.jsonl has every step once
+    sed -n 's/^{"step": \([0-9]*\), "loss".*/\1/p' "$1" | awk '$1 != NR { exit 1 } END { exit NR < 200 }'
+}
+job=$(ND_SIZE_FINETUNE="1 2 1 10" submit finetune out="$out" train.mode=base train.base.steps=1000000)
+under_way "$out"
+node=$(scontrol show job "$job" -o | sed -n 's/.* NodeList=\(n[0-9]\).*/\1/p')
+old=$(pgrep -f "/ndtrain .*out=$out" | tr '\n' ' ')
+kill -9 "$(cat "$work/lab/run/slurmd-$node.pid")"
+check "a lost node: the job is queued again by Slurm" wait_for 90 has "^$job 1 " "$out/.attempt-finetune"
+# shellcheck disable=SC2086
+check "a lost node: the ranks that live on there end themselves" wait_for 15 sh -c "! kill -0 $old"
+slurmd -f "$SLURM_CONF" -N "$node"
+check "a lost node: Slurm takes it back" wait_for 30 sh -c "sinfo -h -n $node -o %T | grep -qE 'idle|allocated|mixed'"
+sleep 8 # Slurm may end the new attempt's step for the old one's; the job then comes back once more
+steps=$(wc -l <"$(steps_of "$out")")
+check "a lost node: training goes on after it came back" wait_for 60 lines "$(steps_of "$out")" $((steps + 300))
+check "a lost node: no step is missing or done twice" in_order "$(steps_of "$out")"
+scancel "$job"
+wait_for 30 is "$job" CANCELLED || fail "job $job is $(job_state "$job") after scancel"
+
 # --- a stage that fails takes those after it out of the queue
 slurm/pipeline.sh "$config" out="$work/broken" data.captures="$work/nosuch.pcap" >"$work/ids" 2>/dev/null
 job=$(job_id evaluate <"$work/ids")
