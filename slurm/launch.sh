@@ -54,8 +54,28 @@ trap 'forward USR1' USR1
 trap 'forward TERM' TERM INT
 "${launcher[@]}" "${nd_command[@]}" "$@" 2> >(trap '' TERM INT USR1; exec tee "$log" >&2) </dev/null &
 pid=$!
+# mpirun that has lost several hosts at once (its own is the one cut off) says so and then waits for them for ever.
+end_when_lost() {
+    local ranks
+    trap - USR1 TERM INT
+    exec </dev/null >/dev/null 2>&1
+    while sleep 1; do
+        grep -q 'ORTE has lost communication' "$log" || continue
+        sleep 5
+        ranks=$(pgrep -P "$pid")
+        kill -KILL "$pid"
+        # shellcheck disable=SC2086
+        [ -z "$ranks" ] || kill -KILL $ranks
+        return
+    done
+}
+watch=
+if [ "$ND_LAUNCHER" = mpirun ]; then
+    end_when_lost &
+    watch=$!
+fi
 while :; do # a signal interrupts wait
-    wait "$pid"
+    wait "$pid" 2>/dev/null
     code=$?
     if [ "$code" -gt 128 ]; then
         kill -0 "$pid" 2>/dev/null && continue
@@ -65,11 +85,12 @@ while :; do # a signal interrupts wait
     fi
     break
 done
+[ -z "$watch" ] || kill "$watch" 2>/dev/null
 # srun may end with 0 after "Node failure" (Slurm 22.05), so the words are looked at whatever the code.
 lost=$(sed -n 's/.*Remote daemon:.* on node \([^ ]*\).*/\1/p; s/^srun: error: Node failure on \([^ ]*\).*/\1/p' "$log" | sort -u | tr '\n' ' ')
 rm -f "$log"
 if [ -n "$lost" ]; then
-    echo "launch.sh: error: lost contact with host ${lost% }; all ranks were ended; start it again to go on from the last checkpoint" >&2
+    echo "launch.sh: error: host $(hostname -s) lost contact with host ${lost% }; all ranks were ended; start it again to go on from the last checkpoint" >&2
     exit 69
 fi
 exit "$code"

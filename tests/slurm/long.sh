@@ -6,7 +6,7 @@ fresh() { # NAME: an OUT with the dataset only; prints it
     cp "$work/local/dataset.h5" "$work/$1/"
     echo "$work/$1"
 }
-under_way() { wait_for 60 lines "$(steps_of "$1")" "${2:-200}" || fail "$1: training never came to step ${2:-200}"; }
+under_way() { wait_for 60 lines "$(steps_of "$1")" "${2:-100}" || fail "$1: training never came to step ${2:-100}"; }
 log_has() { has "$2" "$work/logs/"*"-$1.log"; } # JOB PATTERN
 
 # --- scancelled above: submitted again, it goes on
@@ -36,8 +36,8 @@ check "preemption: weights are the same" same "$work/local" "$out" "${trained[@]
 # --- a rank dies: the others do not wait for it; submitted again, the stage goes on from the last checkpoint
 out=$(fresh killed)
 job=$(submit finetune out="$out" train.mode=base)
-under_way "$out" 600
-kill -9 "$(pgrep -n -f "/ndtrain .*out=$out")"
+under_way "$out" 300
+kill -9 "$(pgrep -n -f "^$bin/ndtrain .*out=$out")"
 check "kill -9 of a rank ends the job" wait_for 40 is "$job" FAILED
 job=$(submit finetune out="$out")
 check "after a killed rank: it goes on" wait_for 90 is "$job" COMPLETED

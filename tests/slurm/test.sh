@@ -35,6 +35,10 @@ export ND_SIZE_ENCODE="2 1 1 5" ND_SIZE_FINETUNE="2 1 1 5" ND_SIZE_GENERATE="2 1
 # what mpirun itself was told for this machine does not hold for the emulated nodes
 unset OMPI_MCA_btl
 
+if command -v shellcheck >/dev/null; then
+    check "shellcheck finds nothing" shellcheck -x slurm/*.sh tests/slurm/*.sh tests/hosts/*.sh
+fi
+
 job_state() { scontrol show job "$1" -o | sed -n 's/.*JobState=\([A-Z]*\).*/\1/p'; }
 job_restarts() { scontrol show job "$1" -o | sed -n 's/.*Restarts=\([0-9]*\).*/\1/p'; }
 is() { [ "$(job_state "$1")" = "$2" ]; }
@@ -60,11 +64,11 @@ LINES
 fi
 slurm/pipeline.sh "$config" out="$work/out" >"$work/ids" 2>/dev/null
 finetune=$(job_id finetune <"$work/ids") evaluate=$(job_id evaluate <"$work/ids")
-wait_for 60 lines "$(steps_of "$work/out")" 300 || fail "the pipeline's training never came to step 300"
+wait_for 60 lines "$(steps_of "$work/out")" 100 || fail "the pipeline's training never came to step 100"
 scancel --signal=USR1 --batch "$finetune"
 if wait_for 30 has 'exit code 75; queueing' "$work/logs/nd-finetune-$finetune.log"; then
     steps=$(wc -l <"$(steps_of "$work/out")")
-    check "SIGUSR1 to the batch script stops training with a checkpoint (after $steps steps)" [ "$steps" -lt 4000 ]
+    check "SIGUSR1 to the batch script stops training with a checkpoint (after $steps steps)" [ "$steps" -lt 2000 ]
 else
     fail "training went on after SIGUSR1"
 fi

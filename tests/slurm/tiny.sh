@@ -44,9 +44,9 @@ model: {packets: 8, width: 32, layers: 2, head: 16, text_width: 16, text_layers:
 train:
   batch: 8
   warmup: 5
-  validate_every: 500
-  checkpoint_every: 500
-  base: {steps: 4000, exclude: [api]}
+  validate_every: 200
+  checkpoint_every: 200
+  base: {steps: 2000, exclude: [api]}
   control: {steps: 60}
   lora: {steps: 40}
 gen: {flows: {dns: 9, web: 9, api: 6}, batch: 4, steps: 3}
