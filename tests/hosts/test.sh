@@ -110,7 +110,7 @@ if [ "$form" != --short ]; then
     cut_off h1
     check "mpirun's own host cut off: another is named" has 'lost contact with host h[234]' "$work/launch.log"
 fi
-check "nothing is left on any host" nobody
+check "nothing is left on any host" wait_for 15 nobody
 "$hosts" down
 check "no namespace is left" [ -z "$(ip netns list | grep "^$HOSTS_NAME-")" ]
 finish
