@@ -1,6 +1,7 @@
 # Sourced by ./demo and ./test: install what is missing, build, and the environment for mpirun.
 #
-# setup_packages INSTALL   INSTALL = yes installs missing packages (as root or through sudo), no only checks.
+# setup_packages INSTALL [FILE...]   INSTALL = yes installs missing packages (as root or through sudo), no only checks;
+#                          FILE: further lists beside tools/packages.txt
 # setup_build PRESET       configure and build; quiet unless something fails.
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
@@ -8,7 +9,7 @@ die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 setup_packages() {
     local wanted missing=() name sudo=
-    wanted=$(sed 's/#.*//' "$ROOT/tools/packages.txt")
+    wanted=$(sed 's/#.*//' "$ROOT/tools/packages.txt" "${@:2}")
     for name in $wanted; do
         dpkg-query -W -f='${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || missing+=("$name")
     done

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+#SBATCH --job-name=nd-evaluate
+#SBATCH --output=%x-%j.log
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@120
+#SBATCH --ntasks=2
+# slurm/evaluate.sh CONFIG.yaml [key=value...]: real against synthetic flows (ndeval) as a job.
+#
+# Started in a shell it submits itself with the sizes of slurm/env.sh (--dry-run: prints the line);
+# `sbatch [options] slurm/evaluate.sh CONFIG.yaml ...` works too, with the options given there.
+cd "${SLURM_SUBMIT_DIR:-.}" || exit
+[ -f slurm/job.sh ] || { echo "error: start it from the project's root (slurm/job.sh is not below $PWD)" >&2; exit 2; }
+# shellcheck source=slurm/job.sh
+source slurm/job.sh
+job_arguments evaluate "$@"
+job_submit_unless_inside
+job_open
+job_run ndeval "$config" "${settings[@]}"
+say "done"

@@ -1,0 +1,128 @@
+# shellcheck shell=bash disable=SC2154
+# The long form of test.sh, sourced by it: the ways in which a job is interrupted, refused or wrongly set up.
+
+fresh() { # NAME: an OUT with the dataset only; prints it
+    mkdir -p "$work/$1"
+    cp "$work/local/dataset.h5" "$work/$1/"
+    echo "$work/$1"
+}
+under_way() { wait_for 60 lines "$(steps_of "$1")" "${2:-100}" || fail "$1: training never came to step ${2:-100}"; }
+log_has() { has "$2" "$work/logs/"*"-$1.log"; } # JOB PATTERN
+
+# --- scancelled above: submitted again, it goes on
+job=$(submit finetune out="$work/cancel")
+check "a cancelled stage goes on when submitted again" wait_for 90 is "$job" COMPLETED
+check "weights: the same" same "$work/local" "$work/cancel" "${trained[@]}"
+
+# --- mpirun in place of srun
+out=$(fresh mpirun)
+job=$(ND_LAUNCHER=mpirun submit finetune out="$out")
+under_way "$out"
+scancel --signal=USR1 --batch "$job"
+check "mpirun: SIGUSR1 leads to a requeue" wait_for 30 log_has "$job" 'exit code 75; queueing'
+check "mpirun: the job ends well" wait_for 90 is "$job" COMPLETED
+check "mpirun: weights are the same" same "$work/local" "$out" "${trained[@]}"
+
+# --- preemption by a partition of higher priority
+out=$(fresh preempted)
+job=$(submit finetune out="$out")
+under_way "$out"
+urgent=$(sbatch --parsable -p urgent -N2 --exclusive -o /dev/null --wrap 'sleep 1')
+check "preemption: the training stops for the other job" wait_for 60 log_has "$job" 'queueing job .* again'
+check "preemption: the other job runs" wait_for 60 is "$urgent" COMPLETED
+check "preemption: the training ends well afterwards" wait_for 90 is "$job" COMPLETED
+check "preemption: weights are the same" same "$work/local" "$out" "${trained[@]}"
+
+# --- a rank dies: the others do not wait for it; submitted again, the stage goes on from the last checkpoint
+out=$(fresh killed)
+job=$(submit finetune out="$out" train.mode=base)
+under_way "$out" 300
+kill -9 "$(pgrep -n -f "^$bin/ndtrain .*out=$out")"
+check "kill -9 of a rank ends the job" wait_for 40 is "$job" FAILED
+job=$(submit finetune out="$out")
+check "after a killed rank: it goes on" wait_for 90 is "$job" COMPLETED
+check "after a killed rank: weights are the same" same "$work/local" "$out" "${trained[@]}"
+
+# --- attempts. A node that is lost and comes back brings its old attempt with it; to that one the new attempt looks like
+# a later claim on OUT.
+out=$(fresh attempts)
+long=(out="$out" train.mode=base train.base.steps=1000000)
+job=$(submit finetune "${long[@]}")
+under_way "$out"
+other=$(submit finetune "${long[@]}")
+check "a second job on the same OUT is refused" wait_for 30 is "$other" FAILED
+check "and told why" log_has "$other" "job $job is at work on the finetune stage"
+check "the first one's claim stands" has "^$job 0 " "$out/.attempt-finetune"
+echo "$job 7 elsewhere" >"$out/.attempt-finetune"
+check "a replaced attempt ends" wait_for 30 is "$job" FAILED
+check "and says why" log_has "$job" 'a later attempt owns'
+check "its ranks are gone" wait_for 10 sh -c "! pgrep -f '[/]ndtrain .*out=$out'"
+job=$(ND_OPTIONS=--hold submit finetune "${long[@]}")
+echo "$job 7 elsewhere" >"$out/.attempt-finetune"
+scontrol release "$job"
+check "an attempt that is late does not start" wait_for 30 is "$job" FAILED
+check "and leaves the claim alone" has "^$job 7 elsewhere" "$out/.attempt-finetune"
+
+# --- a node that Slurm loses while its ranks go on (here: only its daemon is gone), and that comes back late
+out=$(fresh lost)
+in_order() { # loss.jsonl has every step once
+    sed -n 's/^{"step": \([0-9]*\), "loss".*/\1/p' "$1" | awk '$1 != NR { exit 1 } END { exit NR < 200 }'
+}
+job=$(ND_SIZE_FINETUNE="1 2 1 10" submit finetune out="$out" train.mode=base train.base.steps=1000000)
+under_way "$out"
+node=$(scontrol show job "$job" -o | sed -n 's/.* NodeList=\(n[0-9]\).*/\1/p')
+old=$(pgrep -f "/ndtrain .*out=$out" | tr '\n' ' ')
+kill -9 "$(cat "$work/lab/run/slurmd-$node.pid")"
+check "a lost node: the job is queued again by Slurm" wait_for 90 has "^$job 1 " "$out/.attempt-finetune"
+# shellcheck disable=SC2086
+check "a lost node: the ranks that live on there end themselves" wait_for 15 sh -c "! kill -0 $old"
+slurmd -f "$SLURM_CONF" -N "$node"
+check "a lost node: Slurm takes it back" wait_for 30 sh -c "sinfo -h -n $node -o %T | grep -qE 'idle|allocated|mixed'"
+sleep 8 # Slurm may end the new attempt's step for the old one's; the job then comes back once more
+steps=$(wc -l <"$(steps_of "$out")")
+check "a lost node: training goes on after it came back" wait_for 60 lines "$(steps_of "$out")" $((steps + 300))
+check "a lost node: no step is missing or done twice" in_order "$(steps_of "$out")"
+scancel "$job"
+wait_for 30 is "$job" CANCELLED || fail "job $job is $(job_state "$job") after scancel"
+
+# --- a stage that fails takes those after it out of the queue
+slurm/pipeline.sh "$config" out="$work/broken" data.captures="$work/nosuch.pcap" >"$work/ids" 2>/dev/null
+job=$(job_id evaluate <"$work/ids")
+check "after a failed stage the others are cancelled" wait_for 30 is "$job" CANCELLED
+check "the failed one says why" log_has "$(job_id encode <"$work/ids")" 'nosuch.pcap'
+
+# --- bare sbatch, GPUs, a configuration without labels for a LoRA
+out=$(fresh bare)
+job=$(sbatch --parsable -N1 -n2 --gres=gpu:1 -o "$work/logs/%x-%j.log" slurm/finetune.sh "$config" out="$out" train.base.steps=50 train.base.exclude=)
+check "bare sbatch: the job ends well" wait_for 60 is "$job" COMPLETED
+check "without labels for a LoRA there is none" log_has "$job" 'no labels for a LoRA'
+check "the GPUs that were asked for" sh -c "scontrol show job $job -o | grep -q 'gres:gpu:1'"
+
+# --- shares of the flows, one a task of an array
+if "$bin/ndgen" --help | grep -q '^ *gen\.shard'; then
+    out=$work/shares
+    mkdir -p "$out" && cp -r "$work/local/dataset.h5" "$work/local/model" "$out/"
+    ND_SIZE_GENERATE="1 1 1 5" slurm/pipeline.sh --from generate --array 3 "$config" out="$out" >"$work/ids" 2>/dev/null
+    check "an array and its join end well" wait_for 60 is "$(job_id evaluate <"$work/ids")" COMPLETED
+    check "shares joined: the bytes of one run" same "$work/local" "$out" "${generated[@]}"
+else
+    check "shares are refused where ndgen knows none" sh -c "slurm/generate.sh --array 3 '$config' 2>&1 | grep -q 'knows no gen.shard'"
+fi
+
+# --- what is missing is said, before anything is submitted or started
+refused() { # PATTERN VARIABLE=VALUE... COMMAND: exit 1 or 2 and a line with the pattern
+    local pattern=$1
+    shift
+    ! env "$@" >"$work/said" 2>&1 && grep -q -- "$pattern" "$work/said"
+}
+[ -x "$bin/ndpublish" ] || check "publish.sh waits for its program" refused 'waits for the program ndpublish' slurm/publish.sh "$config"
+check "programs that are not there" refused 'no program .*/ndtrain: build it' ND_BIN="$work" slurm/launch.sh ndtrain
+check "an MPI plugin that is not there" refused "no MPI plugin 'nosuch'" ND_SRUN_MPI=nosuch slurm/launch.sh ndtrain
+check "a launcher that is not there" refused 'no nosuch in PATH' ND_LAUNCHER=mpirun ND_MPIRUN=nosuch slurm/launch.sh ndtrain
+check "a size of too few words" refused 'needs four words' ND_SIZE_ENCODE="1 2" slurm/encode.sh "$config"
+check "a configuration that is not there" refused 'no configuration' slurm/encode.sh "$work/nosuch.yaml"
+check "a stage that is not there" refused 'the stages are' slurm/pipeline.sh --from nosuch "$config"
+job=$(ND_MODULES=nosuch submit encode out="$work/module")
+check "modules without a module command" wait_for 30 is "$job" FAILED
+check "and the log says where to name it" log_has "$job" 'ND_INIT in slurm/env.sh'
+check "nothing of the test is left in the queue" [ -z "$(squeue -h)" ]
