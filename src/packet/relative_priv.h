@@ -180,6 +180,18 @@ void escape_get_items(relative_escape *e, bool ipv6, relative_items *items);
 
 /* ---- TCP options ---- */
 
+/* What the escape has for SYMBOL_RAW. */
+enum { RECORD_SACK = 0, RECORD_TAIL = 1, RECORD_NHEAD = 2, EDGE_INDEXES = 128 };
+typedef struct escape_record {
+    unsigned at, nbytes;
+    unsigned nlist; /* bytes of the list that it makes */
+} escape_record;
+
+/* The records that the escape may begin with: as many as can be read as such. */
+unsigned escape_records(const relative_escape *e, escape_record r[RELATIVE_OPTIONS]);
+/* Bytes of the edge that begins with this code; 0 where it is none. */
+unsigned escape_edge_nbytes(uint8_t code);
+
 /* The row's option symbols: those of the cells where they make a list that can be (each option once, at most 40 bytes,
  * END and EOL last, a record in the escape for each RAW), else the likeliest that does. soft as for layout.decode.
  * Returns how many symbols stand before END. */

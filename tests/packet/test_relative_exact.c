@@ -434,12 +434,32 @@ static void test_odd_flows(void **state) {
 
 /* ---- Any cells ---- */
 
+/* Escape bytes that begin with something: an item, a record, or an extension that leads to the row's protocol. */
+static void put_escape(rng *r, int8_t *row) {
+    uint8_t bytes[3] = {(uint8_t)rng_u32(r), (uint8_t)(2 + rng_below(r, 12)), (uint8_t)rng_u32(r)};
+    uint32_t kind = rng_below(r, 4);
+    if (kind == 0)
+        bytes[0] = (uint8_t)(1 + rng_below(r, ITEM_COUNT - 1u));
+    else if (kind == 1)
+        bytes[0] = (uint8_t)rng_below(r, 2);
+    else if (kind == 2)
+        memcpy(bytes, (const uint8_t[]){ITEM_EXTENSION, 2, 60}, sizeof bytes);
+    for (unsigned b = 0; b < 24; b++)
+        row[relative_fields[REL_ESCAPE_BYTES].first + b] = bytes[b / 8] >> (7 - b % 8) & 1 ? 1 : -1;
+    if (kind != 2)
+        return;
+    const uint8_t proto = rel_get(row, REL_TCP) ? PROTO_TCP : rel_get(row, REL_ICMP) ? PROTO_ICMPV6 : PROTO_UDP;
+    for (unsigned b = 0; b < 16; b++)
+        row[relative_fields[REL_ESCAPE_BYTES].first + 24 + b] = b < 8 && proto >> (7 - b) & 1 ? 1 : -1;
+}
+
 /* What decodes from any cells is a flow; where it is accepted it comes back, and its rows are then a fixed point:
  * encode(decode(rows)) is rows. */
 static void test_any_cells_again(void **state) {
     enum { ROWS = 20 };
     static int8_t cells[ROWS * RELATIVE_CELLS], again[ROWS * RELATIVE_CELLS], third[ROWS * RELATIVE_CELLS];
     static tally t;
+    uint64_t nextended = 0;
     for (uint64_t item = 0; item < 3000; item++) {
         rng r = rng_make(6, item, RNG_TEST);
         flow_plan plan = {.addr = {rng_u32(&r), rng_u32(&r)},
@@ -459,6 +479,8 @@ static void test_any_cells_again(void **state) {
             rel_put(row, REL_IPV6, item / 3 % 2);
             if (item % 4 != 0) /* bytes that say something are rare in practice, as are indexes that are none */
                 rel_put(row, REL_ESCAPE, 0);
+            else if (rng_below(&r, 2))
+                put_escape(&r, row);
             if (item % 2)
                 rel_put(row, REL_SEQ_INDEX, rng_below(&r, 4));
         }
@@ -468,8 +490,11 @@ static void test_any_cells_again(void **state) {
         const char *why;
         assert_int_equal(layout_relative.decode(cells, NULL, nrows, &plan, &f, NULL), ST_OK);
         assert_int_equal(f.packets[0].dir, 0);
-        for (size_t i = 0; i < nrows; i++)
-            assert_true(packet_has_shape(&f.packets[i]));
+        for (size_t i = 0; i < nrows; i++) {
+            const packet *p = &f.packets[i];
+            assert_true(packet_has_shape(p));
+            nextended += packet_ip_nheader(p) > (packet_is_ipv6(p) ? 40 : 20);
+        }
         t.flows++;
         if (layout_relative.accepts(&f, &why)) {
             t.accepted++;
@@ -494,6 +519,7 @@ static void test_any_cells_again(void **state) {
                   (unsigned long long)t.flows);
     for (size_t i = 0; i < 16 && t.refused[i].why != NULL; i++)
         print_message("  refused: %s: %llu flows\n", t.refused[i].why, (unsigned long long)t.refused[i].flows);
+    assert_true(nextended > 100);
     assert_true(t.accepted * 100 >= t.flows * 90);
 }
 
