@@ -176,7 +176,7 @@ static status read_synthetic_dataset(eval_world *w, const char *path) {
     if (!st)
         st = map_labels(w, d, &map);
     if (!st) {
-        w->zero_payload = is_generated(dataset_get_tables(d));
+        w->payload = is_generated(dataset_get_tables(d)) ? CHECK_PAYLOAD_MADE : CHECK_PAYLOAD_UNKNOWN;
         st = read_flows(d, map, &w->synthetic, WINDOW_MAX);
     }
     if (!st) {

@@ -72,6 +72,10 @@ static void ethernet_header(const packet *p, uint8_t frame[ETHERNET_HEADER]) {
 }
 
 status capture_write(capture_writer *w, const packet *p, bool truncate) {
+    return capture_write_payload(w, p, NULL, truncate);
+}
+
+status capture_write_payload(capture_writer *w, const packet *p, const uint8_t *payload, bool truncate) {
     uint8_t frame[ETHERNET_HEADER + PACKET_HEADER_MAX];
     size_t nlink = w->link_type == LINK_TYPE_ETHERNET ? ETHERNET_HEADER : 0;
     if (p->time_ns < 0 || p->time_ns / 1000000000 > UINT32_MAX)
@@ -90,7 +94,7 @@ status capture_write(capture_writer *w, const packet *p, bool truncate) {
     TRY(put(w, &h, sizeof h));
     TRY(put(w, frame, caplen < nheader ? caplen : nheader));
     if (caplen > nheader)
-        TRY(put(w, zeros, caplen - nheader));
+        TRY(put(w, payload != NULL ? payload : zeros, caplen - nheader));
     return ST_OK;
 }
 
