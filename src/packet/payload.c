@@ -5,34 +5,42 @@
 
 typedef struct service {
     uint8_t proto;
-    uint16_t port;
+    uint16_t first, last; /* ports */
     payload_writer *write;
 } service;
 
 static const service services[] = {
-    {PROTO_UDP, 53, payload_dns},    {PROTO_TCP, 53, payload_dns},
-    {PROTO_UDP, 5353, payload_dns}, /* multicast DNS, RFC 6762 */
-    {PROTO_UDP, 5355, payload_dns}, /* LLMNR, RFC 4795 */
-    {PROTO_UDP, 123, payload_ntp},   {PROTO_TCP, 22, payload_ssh},
-    {PROTO_TCP, 443, payload_tls},   {PROTO_TCP, 8443, payload_tls},
-    {PROTO_TCP, 8883, payload_tls}, /* MQTT over TLS */
-    {PROTO_TCP, 853, payload_tls},  /* DNS over TLS */
-    {PROTO_TCP, 993, payload_tls},  /* IMAP over TLS */
-    {PROTO_TCP, 1883, payload_mqtt},
+    {PROTO_UDP, 53, 53, payload_dns},
+    {PROTO_TCP, 53, 53, payload_dns},
+    {PROTO_UDP, 5353, 5353, payload_dns}, /* multicast DNS, RFC 6762 */
+    {PROTO_UDP, 5355, 5355, payload_dns}, /* LLMNR, RFC 4795 */
+    {PROTO_UDP, 123, 123, payload_ntp},
+    {PROTO_TCP, 22, 22, payload_ssh},
+    {PROTO_TCP, 443, 443, payload_tls},
+    {PROTO_TCP, 8443, 8443, payload_tls},
+    {PROTO_TCP, 8883, 8883, payload_tls}, /* MQTT over TLS */
+    {PROTO_TCP, 853, 853, payload_tls},   /* DNS over TLS */
+    {PROTO_TCP, 993, 993, payload_tls},   /* IMAP over TLS */
+    {PROTO_TCP, 1883, 1883, payload_mqtt},
+    {PROTO_UDP, 5004, 5058, payload_rtp}, /* its own port and those that conferences take above it */
 };
 enum { SERVICES = sizeof services / sizeof *services };
+
+static bool within(const service *s, unsigned port) {
+    return port >= s->first && port <= s->last;
+}
 
 /* The service of a TCP or UDP packet, NULL if none is known. */
 static payload_writer *service_of(payload_task *t, unsigned proto) {
     const uint8_t *l4 = packet_l4(t->p);
     unsigned from = get16(l4), to = get16(l4 + 2);
     for (size_t s = 0; s < SERVICES; s++) {
-        bool to_service = services[s].port == to, from_service = services[s].port == from;
+        bool to_service = within(&services[s], to), from_service = within(&services[s], from);
         if (services[s].proto != proto || (!to_service && !from_service))
             continue;
         /* Where both sides have the port the first sender is the client. */
         t->from_client = to_service && from_service ? t->p->dir == 0 : to_service;
-        t->port = services[s].port;
+        t->port = services[s].first;
         return services[s].write;
     }
     return NULL;

@@ -1,7 +1,7 @@
 /* Payload: what bytes stand behind a packet's headers.
  *
  * nd keeps headers only, so the payload of a flow that it writes is a function of the headers: well-formed messages of
- * the services in one table (DNS, NTP, TLS, SSH, MQTT, echo and error messages of ICMP), zero bytes for everything
+ * the services in one table (DNS, NTP, TLS, SSH, MQTT, RTP, echo and error messages of ICMP), zero bytes for everything
  * else. No byte of a capture can be in it. Whoever writes, checks or fills a checksum calls the same function, and
  * nothing is stored. Packet i depends on the packets up to i only, so a flow that is cut behind keeps its bytes. */
 #ifndef ND_PACKET_PAYLOAD_H
