@@ -101,7 +101,7 @@ sequence lost_segment
 port flows
 question malformed packets
 system SYNs of known systems
-option expert errors
+option wrong option lengths
 time in order of time
 lost packets
 KINDS

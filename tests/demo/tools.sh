@@ -30,14 +30,15 @@ applications=(tls ssh mqtt dns mdns sip sdp rtp rtcp http stun udt)
 put() { printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "${4:-1}"; }
 
 ask_tshark() { # CAPTURE: the transport layer, as tshark's expert system and TCP analysis see it
-    local fields=(-e _ws.expert.severity -e tcp.checksum.status -e udp.checksum.status -e ip.checksum.status -e icmp.checksum.status)
+    local fields=(-e _ws.expert.severity -e _ws.expert.message)
     for m in "${marks[@]}"; do fields+=(-e "tcp.analysis.$m"); done
     tshark -n -r "$1" $(printf -- '--disable-protocol %s ' "${applications[@]}") -T fields "${fields[@]}" 2>/dev/null |
         awk -F'\t' -v names="${marks[*]}" '
-            { warnings += gsub(/6291456/, "", $1); for (i = 6; i <= NF; i++) n[i] += $i != "" }
+            { warnings += gsub(/6291456/, "", $1); options += gsub(/option length/, "", $2); for (i = 3; i <= NF; i++) n[i] += $i != "" }
             END { split(names, name, " "); print "tshark\tpackets\t" NR "\t1"
+                  printf "tshark\twrong option lengths\t%d\t1\n", options
                   printf "tshark\ttransport warnings\t%.4f\t%d\n", 1000 * warnings / NR, NR
-                  for (i = 1; i in name; i++) printf "tshark\t%s\t%.4f\t%d\n", name[i], 1000 * n[i + 5] / NR, NR }'
+                  for (i = 1; i in name; i++) printf "tshark\t%s\t%.4f\t%d\n", name[i], 1000 * n[i + 2] / NR, NR }'
 }
 ask_tshark_all() { # CAPTURE: every layer, with checksums; generated traffic only
     tshark -n -r "$1" -o ip.check_checksum:TRUE -o tcp.check_checksum:TRUE -o udp.check_checksum:TRUE -T fields \
@@ -150,6 +151,7 @@ tshark	packets	packets
 tshark	malformed packets	none
 tshark	expert errors	none
 tshark	right checksums	all
+tshark	wrong option lengths	none
 tshark	transport warnings	at most
 tshark	warnings	at most
 $(for m in "${marks[@]}"; do printf 'tshark\t%s\t%s\n' "$m" rate; done)
