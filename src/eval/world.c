@@ -118,7 +118,7 @@ static status map_labels(eval_world *w, const dataset *d, int32_t **map) {
     return ST_OK;
 }
 
-/* The generator writes datasets that no capture stands behind; their payload is zero bytes. */
+/* The generator writes datasets that no capture stands behind; their payload is that of payload.h. */
 static bool is_generated(const dataset_tables *t) {
     for (size_t i = 0; i < t->nfiles; i++)
         if (*t->sha256[i])
