@@ -138,3 +138,25 @@ uint32_t payload_stream_offset(const payload_task *t) {
     }
     return 0;
 }
+
+static bool is_query(const payload_task *t, const packet *p) {
+    return p->dir == t->p->dir ? t->from_client : !t->from_client;
+}
+
+size_t payload_answered(const payload_task *t) {
+    enum { LOOK_BACK = 128 };
+    size_t open[LOOK_BACK + 1], nopen = 0, latest = t->i;
+    unsigned proto = packet_proto(t->p);
+    for (size_t k = t->i > LOOK_BACK ? t->i - LOOK_BACK : 0; k <= t->i; k++) {
+        const packet *p = &t->f->packets[k];
+        if (packet_payload(p) == 0 || !packet_has_shape(p) || packet_proto(p) != proto)
+            continue;
+        if (is_query(t, p)) {
+            open[nopen++] = k;
+        } else if (nopen > 0) {
+            latest = open[0];
+            memmove(open, open + 1, --nopen * sizeof *open);
+        }
+    }
+    return latest;
+}

@@ -1,4 +1,4 @@
-/* DNS messages of any given size (RFC 1035 section 4, RFC 6891), and NTP.
+/* DNS messages of any given size (RFC 1035 section 4, RFC 6891).
  *
  * A query's question takes what is there: the name is padded with labels; there is an OPT record where there is room,
  * with padding (RFC 7830) beyond the size of a usual name. A response repeats the question and fills the rest:
@@ -12,7 +12,7 @@
 #include <string.h>
 #include "packet/payload_priv.h"
 
-enum { HEADER = 12, QUESTION = 4, RECORD = 10, OPT = 11, OPTION = 4, LABEL_MAX = 63, LOOK_BACK = 128, USUAL_NAME = 13 };
+enum { HEADER = 12, QUESTION = 4, RECORD = 10, OPT = 11, OPTION = 4, LABEL_MAX = 63, USUAL_NAME = 13 };
 enum { TYPE_A = 1, TYPE_NS = 2, TYPE_CNAME = 5, TYPE_OPT = 41, CLASS_IN = 1, OPTION_PADDING = 12 };
 enum {
     POINTER = 0xc000,
@@ -23,7 +23,7 @@ enum {
     LIFETIME = 300
 };
 enum { MDNS_PORT = 5353, MDNS_RESPONSE_FLAGS = 0x8400 };
-enum { WHAT_ID = 1, WHAT_NAME, WHAT_ADDRESS, WHAT_NTP };
+enum { WHAT_ID = 1, WHAT_NAME, WHAT_ADDRESS };
 
 static const char short_suffix[] = "\7example", long_suffix[] = "\7example\3com"; /* RFC 2606; the end is the root */
 
@@ -161,31 +161,9 @@ static void put_response(const flow *f, uint64_t which, uint8_t *message, size_t
     }
 }
 
-static bool is_query(const payload_task *t, const packet *p) {
-    return p->dir == t->p->dir ? t->from_client : !t->from_client;
-}
-
-/* The packet whose question this response answers; its own where there is none. */
-static size_t answered(const payload_task *t) {
-    size_t open[LOOK_BACK + 1], nopen = 0, latest = t->i;
-    unsigned proto = packet_proto(t->p);
-    for (size_t k = t->i > LOOK_BACK ? t->i - LOOK_BACK : 0; k <= t->i; k++) {
-        const packet *p = &t->f->packets[k];
-        if (packet_payload(p) == 0 || packet_proto(p) != proto || !packet_has_shape(p))
-            continue;
-        if (is_query(t, p)) {
-            open[nopen++] = k;
-        } else if (nopen > 0) {
-            latest = open[0];
-            memmove(open, open + 1, --nopen * sizeof *open);
-        }
-    }
-    return latest;
-}
-
 void payload_dns(const payload_task *t) {
     bool tcp = packet_proto(t->p) == PROTO_TCP, query = t->from_client;
-    size_t prefix = tcp ? 2 : 0, asked = query ? t->i : answered(t);
+    size_t prefix = tcp ? 2 : 0, asked = query ? t->i : payload_answered(t);
     if (t->n < prefix + HEADER)
         return;
     uint8_t *message = t->bytes + prefix;
@@ -203,32 +181,5 @@ void payload_dns(const payload_task *t) {
     } else {
         size_t nquery = packet_payload(q);
         put_response(t->f, which, message, n, asked != t->i && nquery > prefix ? name_size(nquery - prefix) : 0);
-    }
-}
-
-/* NTP (RFC 5905 7.3): version 4, client or server mode; a reply carries its request's time. */
-void payload_ntp(const payload_task *t) {
-    enum { CLIENT = 3, SERVER = 4, NTP_2026 = 0xed000000u };
-    uint8_t *b = t->bytes;
-    if (t->n < 48)
-        return;
-    size_t asked = t->from_client ? t->i : answered(t);
-    uint64_t fraction = payload_draw(t->f, WHAT_NTP, asked);
-    b[0] = (uint8_t)(4 << 3 | (t->from_client ? CLIENT : SERVER));
-    b[1] = t->from_client ? 0 : 2; /* stratum */
-    b[2] = 6;                      /* poll every 64 s */
-    b[3] = 0xe9;                   /* 2^-23 s precise */
-    uint32_t seconds = NTP_2026 + 64 * (uint32_t)asked;
-    for (unsigned at = t->from_client ? 40 : 16; at < 48;
-         at += 8) { /* a server's receive and transmit times come later */
-        put32(b + at, seconds);
-        put32(b + at + 4, (uint32_t)(fraction >> 40) + 4096 * (at + (t->from_client ? 0 : 16)));
-    }
-    if (!t->from_client) {
-        put32(b + 4, 0x00000100); /* root delay and dispersion: 4 ms */
-        put32(b + 8, 0x00000100);
-        put32(b + 12, 0xc0000201); /* reference: 192.0.2.1 */
-        put32(b + 24, seconds);    /* origin: the request's transmit time */
-        put32(b + 28, (uint32_t)(fraction >> 40) + 4096 * 40);
     }
 }

@@ -25,5 +25,8 @@ uint64_t payload_draw(const flow *f, uint64_t what, uint64_t which);
 void payload_draw_bytes(const flow *f, uint64_t what, uint64_t which, uint8_t *bytes, size_t n);
 /* TCP: bytes of its direction's stream before this segment's payload, as far as the flow shows its beginning. */
 uint32_t payload_stream_offset(const payload_task *t);
+/* The packet whose question this response answers: the oldest open one of the latest 128 packets, or the latest
+ * answered once more; its own number where there is none. */
+size_t payload_answered(const payload_task *t);
 
 #endif
