@@ -44,7 +44,7 @@ static size_t gap_bin(int64_t gap_ns) {
     return gap_ns < 1000 ? 0 : 1 + (size_t)(4 * log2((double)gap_ns / 1000));
 }
 
-static void measure_set(const eval_set *s, int32_t label, bool zero_payload, measures *m) {
+static void measure_set(const eval_set *s, int32_t label, check_payload payload, measures *m) {
     for (size_t i = 0; i < s->n; i++) {
         const flow *f = &s->flows[i].f;
         if (f->label != label)
@@ -60,7 +60,7 @@ static void measure_set(const eval_set *s, int32_t label, bool zero_payload, mea
             if (k > 0)
                 m->histogram[Q_GAP][gap_bin(p->time_ns - p[-1].time_ns)]++;
         }
-        check_flow(f, zero_payload, &m->checks, NULL);
+        check_flow(f, payload, &m->checks, NULL);
     }
 }
 
@@ -99,7 +99,7 @@ static status judge_label(const eval_world *w, size_t l, label_result *r) {
     TRY(NEW(4, &m));
     measure_set(&w->train, label, false, &m[0]);
     measure_set(&w->held_out, label, false, &m[1]);
-    measure_set(&w->synthetic, label, w->zero_payload, &m[2]);
+    measure_set(&w->synthetic, label, w->payload, &m[2]);
     measure_set(&w->raw, label, false, &m[3]);
     for (size_t i = 0; i < w->raw.n; i++)
         if (w->raw.flows[i].f.label == label)

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "io/capture.h"
+#include "packet/payload.h"
 
 enum { PACKETS_MAX = 70000, BYTES_MAX = 64 << 20, FILES_MAX = 32, SNAP_LEN = 262144, LINK_ETHERNET_TYPE = 1 };
 
@@ -81,8 +82,9 @@ void flow_pick_clear(flow_pick *p) {
 /* ---- captures made of flows ---- */
 
 typedef struct timed {
-    const packet *p;
-    size_t order; /* packets of one time stay in order */
+    const flow *f;
+    const packet *p; /* of f */
+    size_t order;    /* packets of one time stay in order */
 } timed;
 
 static int by_time(const void *a, const void *b) {
@@ -112,7 +114,7 @@ static status packets_in_time(const flow_pick *p, timed **all, size_t *n) {
             continue;
         for (size_t k = 0; k < p->flows[i]->npackets; k++)
             if (p->flows[i]->packets[k].nheader >= 20) {
-                (*all)[*n] = (timed){&p->flows[i]->packets[k], *n};
+                (*all)[*n] = (timed){p->flows[i], &p->flows[i]->packets[k], *n};
                 ++*n;
             }
     }
@@ -120,16 +122,22 @@ static status packets_in_time(const flow_pick *p, timed **all, size_t *n) {
     return ST_OK;
 }
 
-/* Times that a capture cannot hold are moved as a whole: the first packet is then at 0. */
-static status write_packets(capture_writer *to, const timed *all, size_t n, bool fill_checksums) {
+/* Real flows come without payload: they get what a generated flow would have. Times that a capture cannot hold are
+ * moved as a whole: the first packet is then at 0. */
+static status write_packets(const eval_world *w, subject s, capture_writer *to, const timed *all, size_t n) {
+    uint8_t payload[PAYLOAD_MAX];
+    bool made = s == SUBJECT_REAL || (s == SUBJECT_SYNTHETIC && w->payload == CHECK_PAYLOAD_MADE);
     const int64_t most = (int64_t)UINT32_MAX * 1000000000;
     int64_t shift = n && (all[0].p->time_ns < 0 || all[n - 1].p->time_ns > most) ? all[0].p->time_ns : 0;
     for (size_t i = 0; i < n; i++) {
         packet p = *all[i].p;
+        size_t k = (size_t)(all[i].p - all[i].f->packets);
         p.time_ns -= shift;
-        if (fill_checksums)
-            checksum_fill(&p, true);
-        TRY(capture_write(to, &p, false));
+        if (s == SUBJECT_REAL)
+            checksum_fill_over(&p, true, payload_sum(all[i].f, k));
+        if (made)
+            payload_make(all[i].f, k, payload, packet_payload(&p));
+        TRY(capture_write_payload(to, &p, made ? payload : NULL, false));
     }
     return ST_OK;
 }
@@ -146,7 +154,7 @@ static status write_flows(const eval_world *w, subject s, const char *path, bool
     if (!st && n > 0)
         st = capture_create(&to, path, LINK_ETHERNET_TYPE, SNAP_LEN);
     if (!st && n > 0)
-        st = write_packets(to, all, n, s == SUBJECT_REAL);
+        st = write_packets(w, s, to, all, n);
     if (!st && to)
         st = capture_commit(&to);
     capture_abandon(&to);

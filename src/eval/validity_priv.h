@@ -13,7 +13,7 @@
 /* ---- validity_captures.c ---- */
 
 /* What a program is shown. Real: held-out flows, label by label as many as there are synthetic ones, written anew with
- * a payload of zeros and the checksums that go with it. Random: the control. */
+ * the payload of payload.h and the checksums that go with it. Random: the control, with zeros. */
 typedef enum subject { SUBJECT_SYNTHETIC, SUBJECT_REAL, SUBJECT_RANDOM, SUBJECTS } subject;
 extern const char *const subject_names[SUBJECTS];
 

@@ -21,8 +21,10 @@ static const eval_set *set_of(const eval_world *w, size_t k) {
 }
 
 /* Checksums cover the payload, and that of captured packets is not kept. */
-static bool payload_known(const eval_world *w, size_t k) {
-    return k == SET_RANDOM || k == SET_MARGINAL || (k != SET_TRAIN && k != SET_HELD_OUT && w->zero_payload);
+static check_payload payload_known(const eval_world *w, size_t k) {
+    if (k == SET_RANDOM || k == SET_MARGINAL)
+        return CHECK_PAYLOAD_ZERO;
+    return k == SET_RAW || k == SET_SYNTHETIC ? w->payload : CHECK_PAYLOAD_UNKNOWN;
 }
 
 /* ---- measuring ---- */
@@ -99,7 +101,7 @@ static void rule_row(const eval_world *w, const rule_results *x, check_rule rule
     report_row(t, check_names[rule]);
     for (size_t k = 0; k < SETS; k++) {
         const check_counts *c = &x->checks[k];
-        if (rule == CHECK_CHECKSUM_L4 && !payload_known(w, k) && set_of(w, k)->n > 0)
+        if (rule == CHECK_CHECKSUM_L4 && payload_known(w, k) == CHECK_PAYLOAD_UNKNOWN && set_of(w, k)->n > 0)
             report_nothing(t, "the payload is not known, so its checksum is not either");
         else if (c->tested[rule] == 0)
             report_nothing(t, why_empty(w, k));

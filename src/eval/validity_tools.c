@@ -232,7 +232,7 @@ static const tool tool_p0f = {"p0f", "p0f -r CAPTURE", P0F_FIGURES, p0f_figures,
 enum { NDPI_FLOWS, NDPI_DPI, NDPI_PORT, NDPI_UNKNOWN, NDPI_FIGURES };
 static const figure ndpi_figures[NDPI_FIGURES] = {
     {"flows", -1, 1, "flows that it put together"},
-    {"flows told by content", NDPI_FLOWS, 100, "a payload of zeros has no content: ICMP and little else"},
+    {"flows told by content", NDPI_FLOWS, 100, "by the messages of the services that payload is made for"},
     {"flows told by port or address", NDPI_FLOWS, 100, "guessed by ports and addresses"},
     {"flows unknown", NDPI_FLOWS, 100, ""}};
 

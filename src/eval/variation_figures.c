@@ -81,7 +81,7 @@ status variation_figures_measure(const variation_real *x, const eval_set *set, v
     TRY(NEW(x->nlabels, &shape));
     for (size_t i = 0; i < set->n; i++) {
         const flow *f = &set->flows[i].f;
-        check_flow(f, false, &checks, NULL);
+        check_flow(f, CHECK_PAYLOAD_UNKNOWN, &checks, NULL);
         if (labelled(x, f)) {
             shape_add(&shape[f->label], f);
             follow_directions(x, f, r);

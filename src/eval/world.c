@@ -118,7 +118,7 @@ static status map_labels(eval_world *w, const dataset *d, int32_t **map) {
     return ST_OK;
 }
 
-/* The generator writes datasets that no capture stands behind; their payload is zero bytes. */
+/* The generator writes datasets that no capture stands behind; their payload is that of payload.h. */
 static bool is_generated(const dataset_tables *t) {
     for (size_t i = 0; i < t->nfiles; i++)
         if (*t->sha256[i])
@@ -176,7 +176,7 @@ static status read_synthetic_dataset(eval_world *w, const char *path) {
     if (!st)
         st = map_labels(w, d, &map);
     if (!st) {
-        w->zero_payload = is_generated(dataset_get_tables(d));
+        w->payload = is_generated(dataset_get_tables(d)) ? CHECK_PAYLOAD_MADE : CHECK_PAYLOAD_UNKNOWN;
         st = read_flows(d, map, &w->synthetic, WINDOW_MAX);
     }
     if (!st) {

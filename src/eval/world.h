@@ -8,6 +8,7 @@
 #include "base/experiment.h"
 #include "base/rng.h"
 #include "dist/comm.h"
+#include "packet/check.h"
 #include "packet/flow.h"
 
 typedef struct eval_flow {
@@ -36,7 +37,7 @@ typedef struct eval_world {
     eval_set random;   /* control: as many flows as synthetic, every header bit random (protocol TCP, UDP or ICMP) */
     eval_set marginal; /* control: every header field drawn by itself from its class's training values */
     char *synthetic_folder; /* of captures: <label>.pcap or any *.pcap, NULL where there is none */
-    bool zero_payload;      /* the synthetic payload is known to be zero bytes */
+    check_payload payload;  /* what is known of the synthetic payload */
 } eval_world;
 
 /* Collective. Reads data.dataset, and eval.synthetic: a dataset, or a capture file or folder of any generator (labels

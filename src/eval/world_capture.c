@@ -163,7 +163,7 @@ status world_read_captures(eval_world *w, const char *path) {
     bool zero = true;
     TRY(capture_list_names(&(text_list){1, &entry}, &files, &names));
     status st = *w->e->eval.labels ? read_by_csv(w, &files, &names, &zero) : read_by_name(w, &files, &zero);
-    w->zero_payload = zero;
+    w->payload = zero ? CHECK_PAYLOAD_ZERO : CHECK_PAYLOAD_UNKNOWN;
     text_list_clear(&files);
     text_list_clear(&names);
     return st;

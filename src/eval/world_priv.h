@@ -13,7 +13,7 @@ status world_label(eval_world *w, const char *name, const char *macro, int32_t *
 /* -1 where there is no class of that name. */
 int32_t world_find_label(const eval_world *w, const char *name);
 
-/* Fill w->synthetic from a capture file or a folder of captures; sets zero_payload. */
+/* Fill w->synthetic from a capture file or a folder of captures; sets payload. */
 status world_read_captures(eval_world *w, const char *path);
 /* Fill w->random and w->marginal. */
 status world_make_controls(eval_world *w);

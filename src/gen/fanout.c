@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "base/progress.h"
 #include "base/stop.h"
+#include "packet/payload.h"
 #include "packet/repair.h"
 
 /* What all threads of a rank share, read-only while they run. */
@@ -197,19 +198,11 @@ static void set_port(flow *f, unsigned side, uint16_t port) {
     f->key.port[side] = port;
 }
 
-/* A client's port says nothing about its class but much about the client, and the model has seen those of the training
- * flows: keep the block of 4096 ports that it chose, and draw the port within. The service, the lower port, stays. */
+/* The service, the lower port, stays. */
 static void draw_client_port(const studio *s, uint64_t number, flow *f) {
     rng r = rng_make(s->p->seed, number, RNG_PORT);
     unsigned client = f->key.port[0] < f->key.port[1];
-    uint16_t service = f->key.port[!client], chosen = f->key.port[client];
-    for (unsigned tries = 0; tries < 16; tries++) {
-        uint16_t port = (uint16_t)((chosen & 0xf000) | rng_below(&r, 4096));
-        if (port >= 1024 && port > service) {
-            set_port(f, client, port);
-            return;
-        }
-    }
+    set_port(f, client, port_draw(&r, f->key.port[client], f->key.port[!client]));
 }
 
 /* Rows of one flow -> w->raw (as decoded) and w->clean (repaired). */
@@ -230,6 +223,8 @@ static status finish_flow(const studio *s, worker *w, const plan_label *l, uint6
     }
     if (ports)
         draw_client_port(s, number, &w->raw);
+    if (s->layout == &layout_relative) /* its checksums are right by construction */
+        checksum_fill_flow(&w->raw);
     if (s->e->gen.gaps == GAP_CLASS)
         draw_gaps(s, l->label, number, &w->raw);
     w->raw.label = (int32_t)l->label;

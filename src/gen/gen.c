@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/progress.h"
 #include "io/capture.h"
+#include "packet/payload.h"
 
 static const char *const sampler_names[] = {"ddim", "ancestral", "dpm"};
 
@@ -200,6 +201,7 @@ static status run_one(const experiment *e, const generation *g) {
                     (unsigned long long)g->plan->nflows - 1);
     flow raw, clean;
     capture_writer *w = NULL;
+    uint8_t payload[PAYLOAD_MAX];
     flow_init(&raw);
     flow_init(&clean);
     char *path = text_format("%s/flow-%llu.pcap", e->gen.dir, (unsigned long long)number);
@@ -208,8 +210,10 @@ static status run_one(const experiment *e, const generation *g) {
         st = fanout_one(e, g->plan, g->classes, &g->tables, e->model.dir, number, &raw, &clean);
     if (!st)
         st = capture_create(&w, path, e->gen.link == LINK_RAW ? 101 : 1, 262144);
-    for (size_t i = 0; i < clean.npackets && !st; i++)
-        st = capture_write(w, &clean.packets[i], e->gen.payload == PAYLOAD_TRUNCATE);
+    for (size_t i = 0; i < clean.npackets && !st; i++) {
+        payload_make(&clean, i, payload, packet_payload(&clean.packets[i]));
+        st = capture_write_payload(w, &clean.packets[i], payload, e->gen.payload == PAYLOAD_TRUNCATE);
+    }
     if (!st)
         st = capture_commit(&w);
     capture_abandon(&w);

@@ -93,6 +93,14 @@ status fanout_one(const experiment *e, const plan *p, const classes *k, const da
                   const char *model_folder, uint64_t number, flow *raw, flow *clean);
 void fanout_part_clear(fanout_part *part);
 
+/* ---- ports.c: client ports that belong to no service ---- */
+
+/* Does a protocol analyser expect a protocol of its own on this port (16384 and above)? */
+bool port_is_taken(uint16_t port);
+/* A port of a client that the model gave `chosen`: above the service's, not taken, of chosen's block of 4096 where
+ * clients have ports there. `chosen` where no such port was found. */
+uint16_t port_draw(rng *r, uint16_t chosen, uint16_t service);
+
 /* ---- merge.c: rank 0 joins the parts into one dataset, captures in time order, and the table of flows ---- */
 
 status merge_run(const experiment *e, const plan *p, const dataset_tables *tables, size_t nparts,

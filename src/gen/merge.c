@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "io/capture.h"
+#include "packet/payload.h"
 
 /* Where flow `number` lies: part and index in it. */
 typedef struct place {
@@ -127,6 +128,7 @@ static int started_order(const void *a, const void *b) {
 static status play(const experiment *e, const plan *p, dataset **readers, const started *order, capture_writer *all,
                    capture_writer **by_label) {
     bool truncate = e->gen.payload == PAYLOAD_TRUNCATE;
+    uint8_t payload[PAYLOAD_MAX];
     uint64_t nflows = p->nflows, opened = 0;
     heap h = {0};
     status st = ST_OK;
@@ -144,9 +146,11 @@ static status play(const experiment *e, const plan *p, dataset **readers, const 
         }
         active *a = &h.item[0];
         const packet *next = &a->f.packets[a->next];
-        st = capture_write(all, next, truncate);
+        if (!truncate)
+            payload_make(&a->f, a->next, payload, packet_payload(next));
+        st = capture_write_payload(all, next, payload, truncate);
         if (!st)
-            st = capture_write(by_label[a->f.label], next, truncate);
+            st = capture_write_payload(by_label[a->f.label], next, payload, truncate);
         if (++a->next < a->f.npackets) {
             a->time_ns = a->f.packets[a->next].time_ns;
         } else {

@@ -41,6 +41,8 @@ status capture_create(capture_writer **w, const char *path, int link_type, uint3
  * payload zero bytes up to the IP total length; with truncate only the headers are stored and the record's original
  * length says the rest. Nothing is written that was not set here. */
 status capture_write(capture_writer *w, const packet *p, bool truncate);
+/* The same with these packet_payload(p) bytes of payload (packet/payload.h makes them), NULL: zero bytes. */
+status capture_write_payload(capture_writer *w, const packet *p, const uint8_t *payload, bool truncate);
 status capture_commit(capture_writer **w);
 void capture_abandon(capture_writer **w);
 

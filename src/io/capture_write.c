@@ -61,17 +61,21 @@ status capture_create(capture_writer **out, const char *path, int link_type, uin
     return st;
 }
 
-/* 02:00 (locally administered, unicast) and the four bytes of the IP address. */
+/* 02:00 (locally administered, unicast) and the last four bytes of the IP address. */
 static void ethernet_header(const packet *p, uint8_t frame[ETHERNET_HEADER]) {
     static const uint8_t local[2] = {0x02, 0x00};
-    memcpy(frame, local, 2);
-    memcpy(frame + 2, p->header + 16, 4);
-    memcpy(frame + 6, local, 2);
-    memcpy(frame + 8, p->header + 12, 4);
-    put16(frame + 12, 0x0800);
+    for (unsigned side = 0; side < 2; side++) { /* destination first */
+        memcpy(frame + 6 * side, local, 2);
+        memcpy(frame + 6 * side + 2, p->header + packet_address_at(p, !side) + packet_naddress(p) - 4, 4);
+    }
+    put16(frame + 12, packet_is_ipv6(p) ? 0x86dd : 0x0800);
 }
 
 status capture_write(capture_writer *w, const packet *p, bool truncate) {
+    return capture_write_payload(w, p, NULL, truncate);
+}
+
+status capture_write_payload(capture_writer *w, const packet *p, const uint8_t *payload, bool truncate) {
     uint8_t frame[ETHERNET_HEADER + PACKET_HEADER_MAX];
     size_t nlink = w->link_type == LINK_TYPE_ETHERNET ? ETHERNET_HEADER : 0;
     if (p->time_ns < 0 || p->time_ns / 1000000000 > UINT32_MAX)
@@ -90,7 +94,7 @@ status capture_write(capture_writer *w, const packet *p, bool truncate) {
     TRY(put(w, &h, sizeof h));
     TRY(put(w, frame, caplen < nheader ? caplen : nheader));
     if (caplen > nheader)
-        TRY(put(w, zeros, caplen - nheader));
+        TRY(put(w, payload != NULL ? payload : zeros, caplen - nheader));
     return ST_OK;
 }
 

@@ -3,6 +3,7 @@
 #include "packet/check.h"
 #include "packet/check_priv.h"
 #include "packet/connection_priv.h"
+#include "packet/payload.h"
 #include "packet/tcp_options_priv.h"
 
 const char *const check_names[CHECK_COUNT] = {
@@ -202,17 +203,21 @@ static void check_icmp(const view *v, flow_view *w, outcome *o) {
     rule(o, CHECK_ICMP, good);
 }
 
-static void check_checksums(const packet *p, const view *v, bool zero_payload, outcome *o) {
+static void check_checksums(const flow *f, size_t i, const view *v, check_payload payload, outcome *o) {
+    const packet *p = &f->packets[i];
     rule(o, CHECK_CHECKSUM_IP, checksum_ipv4(p) == get16(v->h + 10));
-    if (!zero_payload || v->l4 == NULL)
+    if (payload == CHECK_PAYLOAD_UNKNOWN || v->l4 == NULL)
         return;
     unsigned at = v->proto == PROTO_TCP ? 16 : v->proto == PROTO_UDP ? 6 : v->proto == PROTO_ICMP ? 2 : 0;
     if (at != 0)
         rule(o, CHECK_CHECKSUM_L4,
-             checksum_transport(p) == get16(v->l4 + at) || (v->proto == PROTO_UDP && get16(v->l4 + at) == 0));
+             checksum_transport_over(p, payload == CHECK_PAYLOAD_MADE ? payload_sum(f, i) : 0) == get16(v->l4 + at) ||
+                 (v->proto == PROTO_UDP && get16(v->l4 + at) == 0));
 }
 
-static outcome check_packet(const packet *p, bool first, bool zero_payload, flow_view *w) {
+static outcome check_packet(const flow *f, size_t i, check_payload known, flow_view *w) {
+    const packet *p = &f->packets[i];
+    bool first = i == 0;
     outcome o = {0, 0};
     view v = view_of(p);
     if (!first)
@@ -244,16 +249,16 @@ static outcome check_packet(const packet *p, bool first, bool zero_payload, flow
     if (v.l4 != NULL && v.proto == PROTO_ICMP)
         check_icmp(&v, w, &o);
     if (v.nip >= 20 && v.nip <= p->nheader)
-        check_checksums(p, &v, zero_payload, &o);
+        check_checksums(f, i, &v, known, &o);
     return o;
 }
 
-void check_flow(const flow *f, bool zero_payload, check_counts *c, uint32_t *rows_failed) {
+void check_flow(const flow *f, check_payload payload, check_counts *c, uint32_t *rows_failed) {
     flow_view w;
     bool passes = true;
     survey(f, &w);
     for (size_t i = 0; i < f->npackets; i++) {
-        outcome o = check_packet(&f->packets[i], i == 0, zero_payload, &w);
+        outcome o = check_packet(f, i, payload, &w);
         for (int r = 0; r < CHECK_COUNT; r++) {
             c->tested[r] += o.tested >> r & 1;
             c->failed[r] += o.failed >> r & 1;

@@ -24,7 +24,7 @@ typedef enum check_rule {
     CHECK_FIN,        /* no data after the own FIN */
     CHECK_ICMP,       /* known type and code; echo replies answer a request */
     CHECK_CHECKSUM_IP,
-    CHECK_CHECKSUM_L4, /* only where the payload is known to be zero; see check_flow */
+    CHECK_CHECKSUM_L4, /* only where the payload is known; see check_flow */
     CHECK_TIME,        /* not before the previous packet */
     CHECK_COUNT
 } check_rule;
@@ -33,6 +33,13 @@ extern const char *const check_names[CHECK_COUNT];
 /* The rules that make "row passes all" of the project's figures (version .. FIN and ICMP; not checksums and time). */
 extern const uint32_t check_row_rules;
 
+/* What is known of the payload behind the headers. */
+typedef enum check_payload {
+    CHECK_PAYLOAD_UNKNOWN,
+    CHECK_PAYLOAD_ZERO, /* zero bytes */
+    CHECK_PAYLOAD_MADE, /* that of payload.h: flows that nd generated */
+} check_payload;
+
 typedef struct check_counts {
     uint64_t flows, rows;
     uint64_t flows_pass, rows_pass;                    /* all rules of check_row_rules */
@@ -40,8 +47,8 @@ typedef struct check_counts {
 } check_counts;
 
 /* Add the flow's figures to *c. rows_failed (npackets masks of failed rules) may be NULL.
- * zero_payload: the payload is known to be zero bytes, so the transport checksum is checked. */
-void check_flow(const flow *f, bool zero_payload, check_counts *c, uint32_t *rows_failed);
+ * The transport checksum is checked where the payload is known. */
+void check_flow(const flow *f, check_payload payload, check_counts *c, uint32_t *rows_failed);
 void check_add(check_counts *to, const check_counts *from);
 
 #endif

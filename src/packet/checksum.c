@@ -1,12 +1,14 @@
-/* Internet checksums of a packet's headers (RFC 1071), with the payload taken as zero bytes.
+/* Internet checksums of a packet (RFC 1071): its headers, and the sum of its payload.
  *
- * Headers are whole 32-bit words, so a payload of any length, odd ones included, adds nothing but its length in the
- * pseudo header. TCP and ICMPv6 take that length from IP (RFC 9293, RFC 8200 8.1), UDP from its own header (RFC 768,
- * 8200). ICMP has no pseudo header. */
+/* Internet checksums of a packet (RFC 1071): its headers, and the sum of its payload.
+ *
+ * Headers are whole 32-bit words, so the payload starts on an even byte and its sum can be computed by itself; zero
+ * bytes of any length, odd ones included, add nothing but their length in the pseudo header. TCP and ICMPv6 take that
+ * length from IP (RFC 9293, RFC 8200 8.1), UDP from its own header (RFC 768, 8200). ICMP has no pseudo header. */
 #include "packet/packet_priv.h"
 
 static uint32_t sum_words(const uint8_t *bytes, size_t nbytes) {
-    uint32_t sum = 0; /* at most 96 words and a pseudo header: no overflow */
+    uint32_t sum = 0; /* at most 32768 words: no overflow */
     for (size_t i = 0; i + 1 < nbytes; i += 2)
         sum += get16(bytes + i);
     return sum;
@@ -71,12 +73,17 @@ static uint32_t sum_addresses(const packet *p, size_t nip) {
     return sum_words(p->header + 8, 16) + sum_words(destination, 16);
 }
 
-static uint16_t transport_sum(const packet *p, size_t nip, unsigned proto, size_t at) {
+uint32_t checksum_sum(const uint8_t *bytes, size_t nbytes) {
+    uint32_t sum = sum_words(bytes, nbytes);
+    return nbytes % 2 ? sum + ((uint32_t)bytes[nbytes - 1] << 8) : sum;
+}
+
+static uint16_t transport_sum(const packet *p, size_t nip, unsigned proto, size_t at, uint32_t payload_sum) {
     ASSERT(p->nheader >= nip + at + 2 && p->nheader <= PACKET_HEADER_MAX);
     const uint8_t *l4 = p->header + nip;
     unsigned total = packet_total_len(p);
     uint32_t sum = sum_words(l4, p->nheader - nip) - get16(l4 + at);
-
+    sum += (payload_sum & 0xffff) + (payload_sum >> 16);
     if (proto != PROTO_ICMP) {
         uint32_t length = proto == PROTO_UDP ? get16(l4 + 4) : total > nip ? total - (uint32_t)nip : 0;
         sum += sum_addresses(p, nip) + proto + length;
@@ -86,12 +93,20 @@ static uint16_t transport_sum(const packet *p, size_t nip, unsigned proto, size_
 }
 
 uint16_t checksum_transport(const packet *p) {
+    return checksum_transport_over(p, 0);
+}
+
+uint16_t checksum_transport_over(const packet *p, uint32_t payload_sum) {
     unsigned proto = packet_proto(p);
     size_t at = checksum_offset(p, proto);
-    return at == 0 ? 0 : transport_sum(p, packet_ip_nheader(p), proto, at);
+    return at == 0 ? 0 : transport_sum(p, packet_ip_nheader(p), proto, at, payload_sum);
 }
 
 void checksum_fill(packet *p, bool keep_udp_zero) {
+    checksum_fill_over(p, keep_udp_zero, 0);
+}
+
+void checksum_fill_over(packet *p, bool keep_udp_zero, uint32_t payload_sum) {
     if (!packet_is_ipv6(p))
         put16(p->header + 10, checksum_ipv4(p));
     unsigned proto = packet_proto(p);
@@ -100,5 +115,5 @@ void checksum_fill(packet *p, bool keep_udp_zero) {
         return;
     uint8_t *field = p->header + nip + at;
     if (!(keep_udp_zero && proto == PROTO_UDP && get16(field) == 0))
-        put16(field, transport_sum(p, nip, proto, at));
+        put16(field, transport_sum(p, nip, proto, at, payload_sum));
 }

@@ -123,12 +123,16 @@ static inline void put32(uint8_t *b, uint32_t v) {
     put16(b + 2, v & 0xffff);
 }
 
-/* Checksums (RFC 1071) of a packet that has shape. The payload is taken as zero bytes, which add nothing. */
+/* Checksums (RFC 1071) of a packet that has shape. The payload is taken as zero bytes, which add nothing, or counts by
+ * its sum; what a flow's payload is says payload.h, whose checksum_fill_flow is for packets that are written out. */
 uint16_t checksum_ipv4(const packet *p); /* right value of the IPv4 header checksum; 0 for IPv6, which has none */
 /* Right value of the TCP, UDP (never 0), ICMP or ICMPv6 checksum. Under an IPv6 routing header that still has segments
  * to visit the pseudo header has the final destination (RFC 8200 8.1; types 0, 2 and 4). */
 uint16_t checksum_transport(const packet *p);
+uint16_t checksum_transport_over(const packet *p, uint32_t payload_sum);
+uint32_t checksum_sum(const uint8_t *bytes, size_t nbytes); /* of payload bytes: at most 65535 */
 /* Write both into the header; a UDP checksum of 0 ("none", RFC 768) is kept where keep_udp_zero. */
 void checksum_fill(packet *p, bool keep_udp_zero);
+void checksum_fill_over(packet *p, bool keep_udp_zero, uint32_t payload_sum);
 
 #endif

@@ -2,6 +2,7 @@
  *
  * Nothing is drawn: the same flow always gives the same result, and repairing that changes nothing. */
 #include <string.h>
+#include "packet/payload.h"
 #include "packet/repair.h"
 #include "packet/repair_priv.h"
 
@@ -37,7 +38,7 @@ static void count_packet(const packet *before, const packet *after, repair_count
     counts->packets_changed += changed > 0;
 }
 
-/* Put the parts together, lengths and checksums included. The transport checksum of UDP may stay 0. */
+/* Put the parts together, lengths included; checksums come last, for they count the payload. */
 static void assemble(const repair_packet *x, packet *p) {
     memset(p->header, 0, sizeof p->header);
     memcpy(p->header, x->ip, x->nip);
@@ -45,7 +46,6 @@ static void assemble(const repair_packet *x, packet *p) {
     p->nheader = (uint8_t)(x->nip + x->nl4);
     put16(p->header + 2, p->nheader + x->payload);
     p->wire_len = p->nheader + x->payload;
-    checksum_fill(p, true);
 }
 
 /* Packets without so much as an IP header go; the first that is left is of direction 0. */
@@ -101,6 +101,7 @@ status repair_flow(flow *f, const packet_votes *votes, repair_counts *counts) {
         repair_time(f, i);
         count_packet(&before, p, &here);
     }
+    checksum_fill_flow(f);
     if (f->npackets > 0)
         f->key = flow_key_of(&f->packets[0]);
     if (counts != NULL) {

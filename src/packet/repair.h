@@ -18,8 +18,8 @@ typedef struct repair_counts {
 } repair_counts;
 
 /* Repair f in place; votes: of its packets (NULL: all weigh the same); adds to *counts (may be NULL). On return every
- * rule of check.h passes, checksums included, times increase, wire_len is the total length, and f->key is that of the
- * first packet. */
+ * rule of check.h passes, checksums over the payload of payload.h included, times increase, wire_len is the total
+ * length, and f->key is that of the first packet. */
 status repair_flow(flow *f, const packet_votes *votes, repair_counts *counts);
 
 #endif

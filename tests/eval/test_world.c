@@ -157,7 +157,7 @@ static void sets_from_datasets(void **state) {
     assert_int_equal(w->held_out.n, 3);
     assert_int_equal(w->synthetic.n, NSYNTHETIC);
     assert_int_equal(w->raw.n, 0);
-    assert_true(w->zero_payload);
+    assert_int_equal(w->payload, CHECK_PAYLOAD_MADE);
     assert_null(w->synthetic_folder);
 
     const eval_flow *f = &w->train.flows[0]; /* the web flow of 100 packets: cut, but its figures are of all */
@@ -332,7 +332,7 @@ static void check_same_flows(const experiment *e) {
             found += same_flow(&w->synthetic.flows[k].f, &d->synthetic.flows[i].f);
         assert_int_equal(found, 1);
     }
-    assert_true(w->zero_payload);
+    assert_int_equal(w->payload, CHECK_PAYLOAD_ZERO);
     world_close(&w);
     world_close(&d);
 }

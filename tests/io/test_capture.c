@@ -788,6 +788,42 @@ static void test_write(void **state) {
     free(path);
 }
 
+/* Payload bytes as given, and the Ethernet type and addresses of either IP version. */
+static void test_write_payload(void **state) {
+    static const uint8_t payload[] = "behind the headers";
+    enum { BYTES = sizeof payload };
+    char *path = in_folder("payload.pcap");
+    capture_writer *w = NULL;
+    capture *c = NULL;
+    packet p[2] = {io_packet(PROTO_UDP, 0xc0000201, 0xc6336402, 3, 4, BYTES), {.nheader = 48, .time_ns = 5}};
+    uint8_t *h = p[1].header;
+    h[0] = 0x60;
+    put16(h + 4, 8 + BYTES);
+    h[6] = PROTO_UDP;
+    put32(h + 20, 0x01020304); /* the ends of the addresses */
+    put32(h + 36, 0x05060708);
+    put16(h + 44, 8 + BYTES);
+    p[1].wire_len = 48 + BYTES;
+    assert_int_equal(capture_create(&w, path, 1, 0), ST_OK);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(capture_write_payload(w, &p[i], payload, false), ST_OK);
+    assert_int_equal(capture_commit(&w), ST_OK);
+    assert_int_equal(capture_open(&c, path), ST_OK);
+    static const char *const links[] = {"\2\0\xc6\x33\x64\2\2\0\xc0\0\2\1\x08\0", "\2\0\5\6\7\x08\2\0\1\2\3\4\x86\xdd"};
+    for (size_t i = 0; i < 2; i++) {
+        capture_record r;
+        bool end;
+        assert_int_equal(capture_next(c, &r, &end), ST_OK);
+        assert_false(end);
+        assert_int_equal(r.caplen, 14u + p[i].nheader + BYTES);
+        assert_memory_equal(r.bytes, links[i], 14);
+        assert_memory_equal(r.bytes + 14, p[i].header, p[i].nheader);
+        assert_memory_equal(r.bytes + 14 + p[i].nheader, payload, BYTES);
+    }
+    capture_close(&c);
+    free(path);
+}
+
 static void test_write_extremes(void **state) {
     char *path = in_folder("extremes.pcap"), *damage;
     capture_writer *w = NULL;
@@ -824,7 +860,7 @@ int main(void) {
         cmocka_unit_test(test_ng_damage),      cmocka_unit_test(test_same_as_libpcap),
         cmocka_unit_test(test_hostile),        cmocka_unit_test(test_hostile_cut),
         cmocka_unit_test(test_list),           cmocka_unit_test(test_write),
-        cmocka_unit_test(test_write_extremes),
+        cmocka_unit_test(test_write_payload),  cmocka_unit_test(test_write_extremes),
     };
     return cmocka_run_group_tests_name("io.capture", tests, make_folder, remove_folder);
 }

@@ -3,6 +3,7 @@
 #define ND_TESTS_PACKET_SEGMENTS_H
 
 #include "captured.h"
+#include "packet/payload.h"
 
 /* Numbers are relative to each side's initial sequence number, in the first packet too. */
 typedef struct line {
@@ -47,6 +48,7 @@ static inline void lines_flow(const line *lines, size_t n, flow *f) {
         packet p = line_packet(&lines[i], i);
         assert_int_equal(flow_add(f, &p), ST_OK);
     }
+    checksum_fill_flow(f);
     f->key = flow_key_of(&f->packets[0]);
 }
 

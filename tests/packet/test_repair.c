@@ -26,7 +26,7 @@ static void assert_right(const flow *f, const char *what, uint64_t item) {
     check_counts c = {.flows = 0};
     uint32_t *failed = calloc(f->npackets + 1, sizeof *failed);
     assert_non_null(failed);
-    check_flow(f, true, &c, failed);
+    check_flow(f, CHECK_PAYLOAD_MADE, &c, failed);
     for (size_t i = 0; i < f->npackets; i++) {
         const packet *p = &f->packets[i];
         for (int r = 0; r < CHECK_COUNT; r++)
@@ -313,8 +313,8 @@ static void test_datagrams(void **state) {
     add(&f, PROTO_UDP, 1, 10, "\0\x35\x30\x39\0\x26\0\1");
     add(&f, PROTO_TCP, 1, 60, "\0\x35\0\0\0\0\0\0");
     repair_twice(&f, "udp", 0);
-    assert_int_equal(packet_payload(&f.packets[0]), 12);
-    assert_memory_equal(f.packets[0].header + 20, "\x30\x39\0\x35\0\x14\0\0", 8); /* no checksum stays none */
+    assert_int_equal(packet_payload(&f.packets[0]), 19);
+    assert_memory_equal(f.packets[0].header + 20, "\x30\x39\0\x35\0\x1b\0\0", 8); /* no checksum stays none */
     assert_memory_equal(f.packets[1].header + 20, "\0\x35\x30\x39\0\x08", 6);
     assert_memory_equal(f.packets[2].header + 20, "\0\x35\x30\x39\0\x28", 6);
     assert_true(get16(f.packets[1].header + 26) != 0 && get16(f.packets[2].header + 26) != 0);
@@ -347,8 +347,8 @@ static void test_services(void **state) {
         uint8_t proto;
         uint16_t port;
         unsigned payload, expect;
-    } rows[] = {{PROTO_UDP, 53, 5, 12},   {PROTO_UDP, 53, 0, 0},   {PROTO_UDP, 53, 40, 40}, {PROTO_UDP, 123, 1, 48},
-                {PROTO_UDP, 5353, 3, 12}, {PROTO_UDP, 9999, 1, 1}, {PROTO_TCP, 22, 4, 16},  {PROTO_TCP, 22, 0, 0},
+    } rows[] = {{PROTO_UDP, 53, 5, 19},   {PROTO_UDP, 53, 0, 0},   {PROTO_UDP, 53, 40, 40}, {PROTO_UDP, 123, 1, 48},
+                {PROTO_UDP, 5353, 3, 19}, {PROTO_UDP, 9999, 1, 1}, {PROTO_TCP, 22, 4, 16},  {PROTO_TCP, 22, 0, 0},
                 {PROTO_TCP, 53, 2, 14},   {PROTO_TCP, 443, 4, 4}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         flow f;
@@ -507,7 +507,7 @@ static void repair_captured(const char *file, flow *f, void *user) {
     check_counts before = {.flows = 0};
     repair_wrong_cells(&layout_relative, f, file, &t->wrong[0]);
     repair_wrong_cells(&layout_nprint, f, file, &t->wrong[1]);
-    check_flow(f, false, &before, NULL);
+    check_flow(f, CHECK_PAYLOAD_UNKNOWN, &before, NULL);
     repair_counts c = repair_twice(f, file, f->packets[0].frame);
     sum(&t->whole, &c);
     if (before.flows_pass)
