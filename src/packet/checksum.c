@@ -1,7 +1,5 @@
 /* Internet checksums of a packet (RFC 1071): its headers, and the sum of its payload.
  *
-/* Internet checksums of a packet (RFC 1071): its headers, and the sum of its payload.
- *
  * Headers are whole 32-bit words, so the payload starts on an even byte and its sum can be computed by itself; zero
  * bytes of any length, odd ones included, add nothing but their length in the pseudo header. TCP and ICMPv6 take that
  * length from IP (RFC 9293, RFC 8200 8.1), UDP from its own header (RFC 768, 8200). ICMP has no pseudo header. */
