@@ -100,6 +100,20 @@ static uint64_t loop_libpcap(const bench *b) {
     return n;
 }
 
+static uint64_t loop_capture(const bench *b) {
+    capture *c = NULL;
+    capture_record r;
+    uint64_t n = 0;
+    MUST(capture_open(&c, b->input));
+    for (bool end = false;; n++) {
+        MUST(capture_next(c, &r, &end));
+        if (end)
+            break;
+    }
+    capture_close(&c);
+    return n;
+}
+
 static uint64_t to_dataset(const bench *b) {
     uint64_t flows[1] = {0}, packets[1] = {0};
     encode_counts counts = {.flows = flows, .packets = packets};
@@ -185,6 +199,7 @@ int main(int argc, char **argv) {
     input_write(&f, input);
 
     double base = report("libpcap pcap_next_ex, count only", loop_libpcap, &b, 0);
+    report("capture_next, count only", loop_capture, &b, base);
     b.options.compress = 1;
     report("capture -> dataset part, deflate 1", to_dataset, &b, base);
     b.options.compress = 0;

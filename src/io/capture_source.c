@@ -6,7 +6,7 @@
 #include <unistd.h>
 #include "io/capture_priv.h"
 
-enum { BUFFER = 1 << 20, GZIP_WINDOW = 15 + 16 }; /* inflateInit2: largest window, gzip header */
+enum { BUFFER = 1 << 20, SMALL = 4096, GZIP_WINDOW = 15 + 16 }; /* inflateInit2: largest window, gzip header */
 
 static ssize_t read_some(source *s, void *to, size_t n) {
     ssize_t got;
@@ -101,11 +101,11 @@ bool source_skip(source *s, uint64_t n) {
 
 /* What was read as plain bytes is the start of a gzip file. */
 static status begin_gzip(source *s, const char *path) {
-    s->packed = malloc(BUFFER);
+    s->packed = malloc(BUFFER + SMALL);
     if (s->packed == NULL || inflateInit2(&s->z, GZIP_WINDOW) != Z_OK)
         return FAIL(ST_MEMORY, "%s: no memory to decompress", path);
     s->gzip = true;
-    memcpy(s->packed, s->buffer, s->filled); /* at most the buffer, which has this size */
+    memcpy(s->packed, s->buffer, s->filled); /* at most the buffer, which is no longer */
     s->z.next_in = s->packed;
     s->z.avail_in = (uInt)s->filled;
     s->input_end = s->end;
@@ -119,12 +119,14 @@ status source_open(source *s, const char *path) {
     *s = (source){.fd = open(path, O_RDONLY | O_CLOEXEC)};
     if (s->fd < 0)
         return FAIL(ST_IO, "%s: %s", path, strerror(errno));
-    if (fstat(s->fd, &info) == 0 && S_ISDIR(info.st_mode))
+    bool known = fstat(s->fd, &info) == 0;
+    if (known && S_ISDIR(info.st_mode))
         return FAIL(ST_IO, "%s: is a folder", path);
-    s->buffer = malloc(BUFFER);
+    bool small = known && S_ISREG(info.st_mode) && info.st_size < BUFFER;
+    s->capacity = small ? (size_t)info.st_size + SMALL : BUFFER;
+    s->buffer = malloc(s->capacity);
     if (s->buffer == NULL)
         return FAIL(ST_MEMORY, "%s: no memory for a buffer", path);
-    s->capacity = BUFFER;
     size_t have;
     const uint8_t *first = source_peek(s, 2, &have);
     if (s->error[0] != '\0')

@@ -74,6 +74,55 @@ static void test_keys(void **state) {
     assert_true(flow_key_hash(&k) == 0xf77239936d3bacd3u);
 }
 
+static packet ipv6_packet(unsigned proto, unsigned from, unsigned to, unsigned sport, unsigned dport) {
+    packet p = {.nheader = proto == PROTO_TCP ? 60 : 48, .header = {0x60, [6] = (uint8_t)proto, [52] = 0x50}};
+    put32(p.header + 8, 0x20010db8);
+    put32(p.header + 24, 0x20010db8);
+    put16(p.header + 22, from);
+    put16(p.header + 38, to);
+    put16(p.header + 40, sport);
+    put16(p.header + 42, dport);
+    if (proto == PROTO_ICMPV6) { /* sport: type, dport: identifier */
+        put16(p.header + 40, sport << 8);
+        put16(p.header + 44, dport);
+    }
+    return p;
+}
+
+static void test_ipv6(void **state) {
+    (void)state;
+    flow_table *t = new_table(0);
+    assert_int_equal(add(t, ipv6_packet(PROTO_TCP, 1, 2, 40001, 443)), 0);
+    assert_int_equal(add(t, ipv6_packet(PROTO_TCP, 2, 1, 443, 40001)), 0);
+    assert_int_equal(add(t, ipv6_packet(PROTO_UDP, 1, 2, 40001, 443)), 1);
+    assert_int_equal(add(t, ipv6_packet(PROTO_TCP, 1, 3, 40001, 443)), 2);
+    assert_int_equal(add(t, ipv6_packet(PROTO_ICMPV6, 1, 2, 128, 7)), 3);
+    assert_int_equal(add(t, ipv6_packet(PROTO_ICMPV6, 2, 1, 129, 7)), 3);
+    assert_int_equal(add(t, ipv6_packet(PROTO_ICMPV6, 1, 2, 128, 8)), 4); /* another ping */
+    assert_int_equal(add(t, ipv6_packet(PROTO_ICMPV6, 1, 2, 135, 7)), 5); /* no echo: no ports */
+    assert_int_equal(add(t, ipv6_packet(PROTO_ICMPV6, 2, 1, 136, 900)), 5);
+    const flow *f = flow_table_get(t, 0);
+    assert_true(f->key.ipv6 && f->npackets == 2 && f->packets[0].dir == 0 && f->packets[1].dir == 1);
+    char text[IP_ADDRESS_TEXT];
+    ip_address_format(f->key.addr[1], true, text);
+    assert_string_equal(text, "2001:db8::2");
+    flow_table_free(&t);
+
+    /* Every bit of the addresses counts, and the version: IPv4's numbers are other flows. */
+    flow_key k = {.proto = PROTO_TCP, .ipv6 = true, .addr = {1, 2}, .port = {40001, 443}}, other = k;
+    for (unsigned side = 0; side < 2; side++)
+        for (unsigned bit = 0; bit < 128; bit++) {
+            other = k;
+            other.addr[side] ^= (ip_address)1 << bit;
+            flow_key back = flow_key_reverse(&other);
+            assert_false(flow_key_equal(&k, &other));
+            assert_true(flow_key_hash(&k) != flow_key_hash(&other) && flow_key_hash(&other) == flow_key_hash(&back));
+        }
+    other = k;
+    other.ipv6 = false;
+    assert_true(!flow_key_equal(&k, &other) && flow_key_hash(&k) != flow_key_hash(&other));
+}
+
 /* Slices and slots take the low bits: those of neighbouring keys must spread as random numbers would. */
 static void test_hash_spreads(void **state) {
     enum { BUCKETS = 256, KEYS = 65536 };
@@ -333,10 +382,10 @@ static void test_labelled_flows(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_keys),          cmocka_unit_test(test_hash_spreads),   cmocka_unit_test(test_directions),
-        cmocka_unit_test(test_same_sides),    cmocka_unit_test(test_icmp),           cmocka_unit_test(test_port_reuse),
-        cmocka_unit_test(test_timeout),       cmocka_unit_test(test_many_flows),     cmocka_unit_test(test_growth),
-        cmocka_unit_test(test_hostile_flows), cmocka_unit_test(test_labelled_flows),
+        cmocka_unit_test(test_keys),       cmocka_unit_test(test_ipv6),          cmocka_unit_test(test_hash_spreads),
+        cmocka_unit_test(test_directions), cmocka_unit_test(test_same_sides),    cmocka_unit_test(test_icmp),
+        cmocka_unit_test(test_port_reuse), cmocka_unit_test(test_timeout),       cmocka_unit_test(test_many_flows),
+        cmocka_unit_test(test_growth),     cmocka_unit_test(test_hostile_flows), cmocka_unit_test(test_labelled_flows),
     };
     return cmocka_run_group_tests_name("flow", tests, NULL, NULL);
 }
