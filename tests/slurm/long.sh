@@ -6,12 +6,12 @@ fresh() { # NAME: an OUT with the dataset only; prints it
     cp "$work/local/dataset.h5" "$work/$1/"
     echo "$work/$1"
 }
-under_way() { wait_for 60 lines "$(steps_of "$1")" "${2:-100}" || fail "$1: training never came to step ${2:-100}"; }
+under_way() { wait_for 40 lines "$(steps_of "$1")" "${2:-100}" || fail "$1: training never came to step ${2:-100}"; }
 log_has() { has "$2" "$work/logs/"*"-$1.log"; } # JOB PATTERN
 
 # --- scancelled above: submitted again, it goes on
 job=$(submit finetune out="$work/cancel")
-check "a cancelled stage goes on when submitted again" wait_for 90 is "$job" COMPLETED
+check "a cancelled stage goes on when submitted again" wait_for 40 is "$job" COMPLETED
 check "weights: the same" same "$work/local" "$work/cancel" "${trained[@]}"
 
 # --- mpirun in place of srun
@@ -20,7 +20,7 @@ job=$(ND_LAUNCHER=mpirun submit finetune out="$out")
 under_way "$out"
 scancel --signal=USR1 --batch "$job"
 check "mpirun: SIGUSR1 leads to a requeue" wait_for 30 log_has "$job" 'exit code 75; queueing'
-check "mpirun: the job ends well" wait_for 90 is "$job" COMPLETED
+check "mpirun: the job ends well" wait_for 40 is "$job" COMPLETED
 check "mpirun: weights are the same" same "$work/local" "$out" "${trained[@]}"
 
 # --- preemption by a partition of higher priority
@@ -28,19 +28,19 @@ out=$(fresh preempted)
 job=$(submit finetune out="$out")
 under_way "$out"
 urgent=$(sbatch --parsable -p urgent -N2 --exclusive -o /dev/null --wrap 'sleep 1')
-check "preemption: the training stops for the other job" wait_for 60 log_has "$job" 'queueing job .* again'
-check "preemption: the other job runs" wait_for 60 is "$urgent" COMPLETED
-check "preemption: the training ends well afterwards" wait_for 90 is "$job" COMPLETED
+check "preemption: the training stops for the other job" wait_for 40 log_has "$job" 'queueing job .* again'
+check "preemption: the other job runs" wait_for 40 is "$urgent" COMPLETED
+check "preemption: the training ends well afterwards" wait_for 40 is "$job" COMPLETED
 check "preemption: weights are the same" same "$work/local" "$out" "${trained[@]}"
 
 # --- a rank dies: the others do not wait for it; submitted again, the stage goes on from the last checkpoint
 out=$(fresh killed)
 job=$(submit finetune out="$out" train.mode=base)
-under_way "$out" 300
+under_way "$out" 150
 kill -9 "$(pgrep -n -f "^$bin/ndtrain .*out=$out")"
 check "kill -9 of a rank ends the job" wait_for 40 is "$job" FAILED
 job=$(submit finetune out="$out")
-check "after a killed rank: it goes on" wait_for 90 is "$job" COMPLETED
+check "after a killed rank: it goes on" wait_for 40 is "$job" COMPLETED
 check "after a killed rank: weights are the same" same "$work/local" "$out" "${trained[@]}"
 
 # --- attempts. A node that is lost and comes back brings its old attempt with it; to that one the new attempt looks like
@@ -73,14 +73,14 @@ under_way "$out"
 node=$(scontrol show job "$job" -o | sed -n 's/.* NodeList=\(n[0-9]\).*/\1/p')
 old=$(pgrep -f "/ndtrain .*out=$out" | tr '\n' ' ')
 kill -9 "$(cat "$work/lab/run/slurmd-$node.pid")"
-check "a lost node: the job is queued again by Slurm" wait_for 90 has "^$job 1 " "$out/.attempt-finetune"
+check "a lost node: the job is queued again by Slurm" wait_for 40 has "^$job 1 " "$out/.attempt-finetune"
 # shellcheck disable=SC2086
 check "a lost node: the ranks that live on there end themselves" wait_for 15 sh -c "! kill -0 $old"
 slurmd -f "$SLURM_CONF" -N "$node"
 check "a lost node: Slurm takes it back" wait_for 30 sh -c "sinfo -h -n $node -o %T | grep -qE 'idle|allocated|mixed'"
 sleep 8 # Slurm may end the new attempt's step for the old one's; the job then comes back once more
 steps=$(wc -l <"$(steps_of "$out")")
-check "a lost node: training goes on after it came back" wait_for 60 lines "$(steps_of "$out")" $((steps + 300))
+check "a lost node: training goes on after it came back" wait_for 40 lines "$(steps_of "$out")" $((steps + 300))
 check "a lost node: no step is missing or done twice" in_order "$(steps_of "$out")"
 scancel "$job"
 wait_for 30 is "$job" CANCELLED || fail "job $job is $(job_state "$job") after scancel"
@@ -94,7 +94,7 @@ check "the failed one says why" log_has "$(job_id encode <"$work/ids")" 'nosuch.
 # --- bare sbatch, GPUs, a configuration without labels for a LoRA
 out=$(fresh bare)
 job=$(sbatch --parsable -N1 -n2 --gres=gpu:1 -o "$work/logs/%x-%j.log" slurm/finetune.sh "$config" out="$out" train.base.steps=50 train.base.exclude=)
-check "bare sbatch: the job ends well" wait_for 60 is "$job" COMPLETED
+check "bare sbatch: the job ends well" wait_for 40 is "$job" COMPLETED
 check "without labels for a LoRA there is none" log_has "$job" 'no labels for a LoRA'
 check "the GPUs that were asked for" sh -c "scontrol show job $job -o | grep -q 'gres:gpu:1'"
 
@@ -103,7 +103,7 @@ if "$bin/ndgen" --help | grep -q '^ *gen\.shard'; then
     out=$work/shares
     mkdir -p "$out" && cp -r "$work/local/dataset.h5" "$work/local/model" "$out/"
     ND_SIZE_GENERATE="1 1 1 5" slurm/pipeline.sh --from generate --array 3 "$config" out="$out" >"$work/ids" 2>/dev/null
-    check "an array and its join end well" wait_for 60 is "$(job_id evaluate <"$work/ids")" COMPLETED
+    check "an array and its join end well" wait_for 40 is "$(job_id evaluate <"$work/ids")" COMPLETED
     check "shares joined: the bytes of one run" same "$work/local" "$out" "${generated[@]}"
 else
     check "shares are refused where ndgen knows none" sh -c "slurm/generate.sh --array 3 '$config' 2>&1 | grep -q 'knows no gen.shard'"
