@@ -93,7 +93,7 @@ static const char *why_empty(const eval_world *w, size_t k) {
 }
 
 static void rule_row(const eval_world *w, const rule_results *x, check_rule rule, report_table *t) {
-    report_row(t, check_names[rule]);
+    report_row(t, check_rules[rule].name);
     for (size_t k = 0; k < SETS; k++) {
         const check_counts *c = &x->checks[k];
         if (rule == CHECK_CHECKSUM_L4 && !payload_known(w, k) && set_of(w, k)->n > 0)

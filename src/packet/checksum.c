@@ -5,7 +5,7 @@
 #include "packet/packet.h"
 
 static uint32_t sum_words(const uint8_t *bytes, size_t nbytes) {
-    uint32_t sum = 0; /* at most 30 words and a pseudo header: no overflow */
+    uint32_t sum = 0; /* at most 96 words and a pseudo header: no overflow */
     for (size_t i = 0; i + 1 < nbytes; i += 2)
         sum += get16(bytes + i);
     return sum;
@@ -29,6 +29,7 @@ static size_t checksum_offset(const packet *p) {
     case PROTO_UDP:
         return 6;
     case PROTO_ICMP:
+    case PROTO_ICMPV6:
         return 2;
     default:
         return 0;
@@ -46,14 +47,15 @@ uint16_t checksum_transport(const packet *p) {
 
     if (proto != PROTO_ICMP) {
         uint32_t length = proto == PROTO_UDP ? get16(l4 + 4) : total > nip ? total - (uint32_t)nip : 0;
-        sum += sum_words(p->header + 12, 8) + proto + length;
+        sum += sum_words(p->header + packet_address_at(p, 0), 2 * packet_naddress(p)) + proto + length;
     }
     uint16_t value = fold(sum);
     return proto == PROTO_UDP && value == 0 ? 0xffff : value;
 }
 
 void checksum_fill(packet *p, bool keep_udp_zero) {
-    put16(p->header + 10, checksum_ipv4(p));
+    if (!packet_is_ipv6(p))
+        put16(p->header + 10, checksum_ipv4(p));
     size_t at = checksum_offset(p);
     if (at == 0)
         return;

@@ -270,13 +270,13 @@ static void every_rule_moves_its_figure(void **state) {
         bench_open(&b, 1, false, false);
         break_rule(&b, (check_rule)rule); /* CHECK_COUNT: nothing is broken */
         judge(&b);
-        print_message("%s\n", rule < CHECK_COUNT ? check_names[rule] : "nothing broken");
+        print_message("%s\n", rule < CHECK_COUNT ? check_rules[rule].name : "nothing broken");
         if (rule < CHECK_COUNT)
-            assert_true(number(b.r, "validity-rules", check_names[rule], COLUMN_SYNTHETIC) > 0);
+            assert_true(number(b.r, "validity-rules", check_rules[rule].name, COLUMN_SYNTHETIC) > 0);
         for (int k = 0; k < CHECK_COUNT && rule == CHECK_COUNT; k++)
-            assert_true(number(b.r, "validity-rules", check_names[k], COLUMN_SYNTHETIC) == 0);
+            assert_true(number(b.r, "validity-rules", check_rules[k].name, COLUMN_SYNTHETIC) == 0);
         for (int k = 0; k < CHECK_CHECKSUM_IP; k++)
-            assert_true(number(b.r, "validity-rules", check_names[k], COLUMN_HELD_OUT) == 0);
+            assert_true(number(b.r, "validity-rules", check_rules[k].name, COLUMN_HELD_OUT) == 0);
         bool row_rule = rule < CHECK_COUNT && (check_row_rules >> rule & 1);
         assert_int_equal(value(b.r, "validity.after") < 1, row_rule);
         assert_int_equal(number(b.r, "validity-passing", "flows passing all", COLUMN_SYNTHETIC) < 100, row_rule);

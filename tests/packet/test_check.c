@@ -211,7 +211,7 @@ static void test_captures(void **state) {
                   (unsigned long long)c->flows, (unsigned long long)c->rows, (double)c->flows_pass / (double)c->flows,
                   (double)c->rows_pass / (double)c->rows);
     for (int r = 0; r < CHECK_COUNT; r++)
-        print_message("  %-12s %6llu rows, %4llu fail: %.4f pass\n", check_names[r], (unsigned long long)c->tested[r],
+        print_message("  %-12s %6llu rows, %4llu fail: %.4f pass\n", check_rules[r].name, (unsigned long long)c->tested[r],
                       (unsigned long long)c->failed[r], share(c, (check_rule)r));
     for (int k = 0; k < REASONS; k++)
         print_message("  %s: %llu\n", reason_names[k], (unsigned long long)x.reason[k]);
@@ -232,7 +232,7 @@ static void test_captures(void **state) {
     assert_int_equal(x.reason[ACK_AHEAD] + x.reason[ACK_INSIDE], c->failed[CHECK_ACK]);
     assert_true(x.reason[SEQ_INSIDE] + x.reason[SEQ_OLDER] + x.reason[ACK_INSIDE] <= 60);
     for (int r = 0; r < CHECK_COUNT; r++)
-        assert_non_null(check_names[r]);
+        assert_non_null(check_rules[r].name);
 }
 
 int main(void) {

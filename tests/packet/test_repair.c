@@ -32,7 +32,7 @@ static void assert_right(const flow *f, const char *what, uint64_t item) {
         for (int r = 0; r < CHECK_COUNT; r++)
             if (failed[i] >> r & 1)
                 fail_msg("%s %llu: packet %zu of %zu fails %s after repair", what, (unsigned long long)item, i,
-                         f->npackets, check_names[r]);
+                         f->npackets, check_rules[r].name);
         assert_true(i == 0 || p->time_ns > p[-1].time_ns);
         assert_int_equal(p->wire_len, packet_total_len(p));
         assert_true(p->dir <= 1 && (i > 0 || p->dir == 0));
@@ -58,6 +58,9 @@ static repair_counts repair_twice(flow *f, const char *what, uint64_t item) {
             for (size_t b = 0; b < PACKET_HEADER_MAX; b++)
                 if (once[i].header[b] != f->packets[i].header[b])
                     print_message("byte %zu: %02x %02x\n", b, once[i].header[b], f->packets[i].header[b]);
+            for (int r = 0; r < CHECK_COUNT; r++)
+                if (second.rule_packets[r] > 0)
+                    print_message("rule %s\n", check_rules[r].name);
             fail_msg("%s %llu: a second repair changes packet %zu of %zu", what, (unsigned long long)item, i, n);
         }
     assert_int_equal(second.packets_changed + second.bits_changed + second.packets_dropped, 0);
@@ -65,7 +68,8 @@ static repair_counts repair_twice(flow *f, const char *what, uint64_t item) {
     return first;
 }
 
-/* A conversation, and what becomes of it: only the lines that change, by number. */
+/* A conversation, and what becomes of it: only the lines that change, by number. A line of direction GONE goes. */
+enum { GONE = 9 };
 typedef struct change {
     size_t number;
     line after;
@@ -90,23 +94,23 @@ static const scene scenes[] = {
      6,
      1,
      {OPEN, L(0, A | F, 1, 1, 10), L(0, A | P, 12, 1, 50), L(1, A, 1, 12, 5)},
-     {{4, L(0, A | P, 12, 1, 0)}}},
+     {{4, L(GONE, 0, 0, 0, 0)}}},
     {"a second FIN",
      6,
      1,
      {OPEN, L(0, A | F, 1, 1, 10), L(0, A | F, 12, 1, 0), L(0, A | F, 1, 1, 10)},
-     {{4, L(0, A, 12, 1, 0)}}},
+     {{4, L(GONE, 0, 0, 0, 0)}}},
     {"a RST in the middle, and one at the end",
      6,
      1,
      {OPEN, L(0, R | A, 1, 1, 0), L(0, A | P, 1, 1, 50), L(1, R, 1, 0, 0)},
-     {{3, L(0, A, 1, 1, 0)}}},
+     {{3, L(GONE, 0, 0, 0, 0)}}},
     {"a RST, packets on their way, and its repetition",
      6,
      0,
      {OPEN, L(0, R | A, 1, 1, 0), L(1, A | P, 1, 1, 50), L(0, R, 1, 0, 0)},
      {{0}}},
-    {"refused", 2, 0, {L(0, S, 0, 0, 0), L(1, R | A, 0, 1, 0)}, {{0}}},
+    {"refused: number 0", 2, 1, {L(0, S, 0, 0, 0), L(1, R, 0, 1, 0)}, {{1, L(1, R | A, (uint32_t)-ISN_1, 1, 0)}}},
     {"SYN in the middle",
      5,
      2,
@@ -196,10 +200,16 @@ static void test_scenes(void **state) {
                 lines[k].options = MSS;
                 lines[k].noptions = 4;
             }
-        lines_flow(lines, x->n, &want);
-        repair_twice(&f, x->name, i);
-        assert_int_equal(f.npackets, x->n);
+        flow_init(&want);
         for (size_t k = 0; k < x->n; k++) {
+            packet p = line_packet(&lines[k], k);
+            if (lines[k].dir != GONE)
+                assert_int_equal(flow_add(&want, &p), ST_OK);
+        }
+        repair_twice(&f, x->name, i);
+        if (f.npackets != want.npackets)
+            fail_msg("%s: %zu packets instead of %zu", x->name, f.npackets, want.npackets);
+        for (size_t k = 0; k < want.npackets; k++) {
             const packet *got = &f.packets[k], *p = &want.packets[k];
             if (got->nheader != p->nheader || memcmp(got->header, p->header, p->nheader) != 0)
                 fail_msg("%s: packet %zu: flags %x seq %d ack %d payload %u header %u instead of %x %d %d %u %u",
@@ -279,7 +289,7 @@ static void test_time_window_direction(void **state) {
 
 /* A window may be shut once the room offered before (1000 bytes, in every line) is used up, and not sooner. */
 static void test_shut_window(void **state) {
-    static const struct { unsigned payload, expect; } rows[] = {{1000, 0}, {999, 1000}, {0, 1000}};
+    static const struct { unsigned payload, expect; } rows[] = {{1000, 0}, {999, 1000}, {1, 1000}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         unsigned n = rows[i].payload;
         const line lines[] = {{0, S, 0, 0, 0, NULL, 0},
@@ -407,7 +417,7 @@ static void random_flows(const layout *l, uint64_t n, const uint16_t *ports, siz
         if (nports > 0)
             use_port(&f, ports[item % nports]);
         repair_counts c = repair_twice(&f, l->name, item);
-        assert_int_equal(c.packets_dropped, 0);
+        all.packets_dropped += c.packets_dropped;
         all.packets += c.packets;
         all.bits += c.bits;
         all.bits_changed += c.bits_changed;
@@ -527,7 +537,7 @@ static void test_captures(void **state) {
     print_counts("captures that pass the checks", &t.right);
     print_counts("relative rows, one cell in a hundred wrong", &t.wrong[0]);
     print_counts("nprint rows, one cell in a hundred wrong", &t.wrong[1]);
-    assert_int_equal(t.whole.packets_dropped, 0);
+    assert_true(t.whole.packets_dropped <= 100);
     assert_true(t.whole.bits_changed * 200 < t.whole.bits); /* half a percent */
     assert_true(t.right.bits_changed * 1000 < t.right.bits);
 }
