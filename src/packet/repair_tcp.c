@@ -215,14 +215,14 @@ void repair_service(repair_run *r, repair_draft *x) {
         x->payload = repair_largest_payload(x);
 }
 
-/* Nothing beyond the own FIN, one FIN, old data only as a whole. */
+/* Nothing beyond the own FIN, one FIN, and that behind all data. */
 void repair_fin(repair_run *r, repair_draft *x) {
     const connection_side *now = &r->now.connection.side[x->dir];
     if (!is_tcp(r) || x->kind != SEGMENT_OTHER)
         return;
     uint32_t seq = get32(x->l4 + 4);
     unsigned flags = flags_of(x);
-    if (seq != now->next && !now->fin && (flags & TCP_FIN || (int32_t)(seq + x->payload - now->next) > 0))
+    if (!now->fin && flags & TCP_FIN && (int32_t)(seq + x->payload - now->next) < 0)
         seq = now->next;
     if (connection_after_fin(now, seq, x->payload))
         x->payload = 0;
@@ -232,24 +232,25 @@ void repair_fin(repair_run *r, repair_draft *x) {
     put_flags(x, flags);
 }
 
-/* An acknowledgement never leads the peer and, but on a repeated segment, never falls back. */
+/* An acknowledgement never leads the peer, and falls back only to a boundary that it names: ACKs overtake each other. */
 static uint32_t new_ack(const repair_run *r, const repair_draft *x) {
     unsigned dir = x->dir;
     const connection_side *was = &r->was.side[!dir], *now = &r->now.connection.side[!dir];
     const tcp_side *own = &r->now.side[dir];
     bool meant = x->whole && x->came.flags & TCP_ACK;
-    bool repeated = get32(x->l4 + 4) != r->now.connection.side[dir].next;
+    bool repeated = get32(x->l4 + 4) != r->now.connection.side[dir].next, named = false;
     uint32_t ack = now->next;
     if (meant && !r->facts.seen[!dir]) {
         if (connection_ahead(now, x->came.ack) || connection_index(now, x->came.ack) >= 0)
             ack = x->came.ack;
     } else if (meant) {
         int index = connection_index(was, x->came.ack);
+        named = index >= 0;
         if (index < 0)
             index = connection_ahead(was, x->came.ack) ? 0 : (int)index_below(was, x->came.ack);
         ack = moved(r, !dir, x->came.ack, (unsigned)index);
     }
-    if (own->acked && !repeated && (int32_t)(ack - own->highest_ack) < 0)
+    if (own->acked && !repeated && !named && (int32_t)(ack - own->highest_ack) < 0)
         ack = connection_index(now, own->highest_ack) >= 0 ? own->highest_ack : now->next;
     return ack;
 }

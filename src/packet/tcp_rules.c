@@ -165,6 +165,8 @@ bool tcp_reset_holds(const tcp_state *t, const tcp_segment *g) {
 
 bool tcp_seq_holds(const tcp_state *t, const tcp_segment *g) {
     const connection_side *own = &t->connection.side[g->dir];
+    if (g->flags & TCP_RST && tcp_refuses(t, g->dir))
+        return true; /* its number is 0 */
     return connection_index(own, g->seq) >= 0 || connection_keep_alive(own, g->seq, g->payload, g->flags);
 }
 
@@ -178,22 +180,28 @@ bool tcp_fin_holds(const tcp_state *t, const tcp_segment *g) {
     const connection_side *own = &t->connection.side[g->dir];
     if (g->flags & TCP_FIN && own->fin && g->seq + g->payload + 1 != own->after_fin)
         return false;
+    if (g->flags & TCP_FIN && !own->fin && (int32_t)(g->seq + g->payload - own->next) < 0)
+        return false; /* data beyond it were sent before */
     return !connection_after_fin(own, g->seq, g->payload);
 }
 
 /* The window of a repeated acknowledgement: an update is worth a segment from one MSS or half of the widest window on
- * (RFC 9293 3.8.6.2.2). */
+ * (RFC 9293 3.8.6.2.2). It opens because data were read, so by no more than was received, and not beyond the buffer
+ * that was shown before. */
 static bool is_update(const tcp_state *t, const tcp_segment *g) {
     const tcp_side *own = &t->side[g->dir];
     if (g->window <= own->window)
         return false;
     if (own->window == 0)
         return true;
+    if (g->window > own->widest)
+        return false;
     if (!own->opened || !t->side[!g->dir].opened)
         return true; /* scale and MSS are not known */
     unsigned scale = both_offer(t, TCP_OPTION_WINDOW_SCALE) ? own->scale : 0, mss = own->mss != 0 ? own->mss : 536;
     unsigned step = g->window - own->window;
-    return ((uint64_t)step << scale) >= mss || 2 * step >= own->widest;
+    uint64_t opened = (uint64_t)step << scale, received = g->ack - t->side[!g->dir].isn;
+    return opened <= received && (opened >= mss || 2 * step >= own->widest);
 }
 
 /* An acknowledgement without data says something new, or answers something: lost or repeated segments, a probe. */
