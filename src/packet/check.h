@@ -13,7 +13,7 @@
 /* The trees in their order; checksums and time are apart from the rules that make "row passes all". */
 typedef enum check_rule {
     CHECK_VERSION,    /* 4 or 6, and equal to the flow's majority */
-    CHECK_IHL,        /* the IP header, extension headers included, lies inside packet and header bytes */
+    CHECK_IHL,        /* the IP header, extension headers included, is long enough and there */
     CHECK_IP_OPTIONS, /* IPv4 options, or IPv6's extension headers with theirs, parse */
     CHECK_FRAGMENT,   /* whole, or a consistent first fragment; reserved bit 0 */
     CHECK_LENGTH,     /* total length >= headers, and the transport header is whole */

@@ -19,9 +19,9 @@ static const icmp_type types[] = {
     {PROTO_ICMP, 16, 0, 0, ICMP_OTHER, false},
     {PROTO_ICMP, 17, 0, 4, ICMP_OTHER, false}, /* address mask, RFC 950 */
     {PROTO_ICMP, 18, 0, 4, ICMP_OTHER, false},
-    {PROTO_ICMPV6, 1, 8, QUOTE_6, ICMP_ERROR, false}, /* unreachable */
-    {PROTO_ICMPV6, 2, 0, QUOTE_6, ICMP_ERROR, false}, /* packet too big: MTU */
-    {PROTO_ICMPV6, 3, 1, QUOTE_6, ICMP_ERROR, false}, /* time exceeded */
+    {PROTO_ICMPV6, 1, 8, QUOTE_6, ICMP_ERROR, false},  /* unreachable */
+    {PROTO_ICMPV6, 2, 0, QUOTE_6, ICMP_ERROR, false},  /* packet too big: MTU */
+    {PROTO_ICMPV6, 3, 1, QUOTE_6, ICMP_ERROR, false},  /* time exceeded */
     {PROTO_ICMPV6, 4, 10, QUOTE_6, ICMP_ERROR, false}, /* parameter problem: a pointer */
     {PROTO_ICMPV6, 128, 0, 0, ICMP_ECHO, false},
     {PROTO_ICMPV6, 129, 0, 0, ICMP_ECHO, false},
@@ -52,7 +52,7 @@ bool check_icmp_code(unsigned proto, unsigned type, unsigned code) {
 
 int check_icmp(const check_row *x) {
     const header_view *v = &x->v;
-    if (v->l4 == NULL || !proto_is_icmp(v->proto))
+    if (v->l4 == NULL || v->proto != (v->ipv6 ? PROTO_ICMPV6 : PROTO_ICMP))
         return -1;
     const icmp_type *t = icmp_type_find(v->proto, v->l4[0]);
     unsigned payload = v->total > v->nheader ? v->total - v->nheader : 0;

@@ -6,9 +6,9 @@
 static const struct {
     uint8_t kind, least, rest, pointer; /* rest: length modulo 4; pointer: its least value, 0 = none */
 } ip_options[] = {
-    {7, 7, 3, 4},   /* record route */
-    {68, 8, 0, 5},  /* timestamp */
-    {131, 7, 3, 4}, /* loose and strict source route */
+    {7, 7, 3, 4},                   /* record route */
+    {68, 8, 0, 5},                  /* timestamp */
+    {131, 7, 3, 4},                 /* loose and strict source route */
     {137, 7, 3, 4}, {136, 4, 0, 0}, /* stream identifier */
     {148, 4, 0, 0},                 /* router alert, RFC 2113 */
 };
@@ -71,13 +71,16 @@ bool ip_extensions_parse(const uint8_t *ip, unsigned nip) {
         nfragment += kind == IPV6_FRAGMENT;
         if ((kind == IPV6_HOP_BY_HOP && at != 40) || ndestination > 2 || nrouting > 1 || nfragment > 1)
             return false;
-        if ((kind == IPV6_HOP_BY_HOP || kind == IPV6_DESTINATION) &&
-            !ip_extension_options_parse(ip + at + 2, n - 2))
+        if ((kind == IPV6_HOP_BY_HOP || kind == IPV6_DESTINATION) && !ip_extension_options_parse(ip + at + 2, n - 2))
             return false;
         kind = ip[at];
         at += n;
     }
     return true;
+}
+
+static bool ip_inside(const header_view *v) {
+    return v->h != NULL && v->nip >= 20 && v->nip <= v->nheader;
 }
 
 int check_version(const check_row *x) {
@@ -86,11 +89,7 @@ int check_version(const check_row *x) {
 
 int check_ihl(const check_row *x) {
     const header_view *v = &x->v;
-    return v->h != NULL && v->nip >= 20 && v->nip <= v->total && v->nip <= x->p->nheader;
-}
-
-static bool ip_inside(const header_view *v) {
-    return v->h != NULL && v->nip >= 20 && v->nip <= v->nheader;
+    return ip_inside(v);
 }
 
 int check_ip_options(const check_row *x) {
@@ -132,6 +131,8 @@ int check_fragment(const check_row *x) {
 
 int check_length(const check_row *x) {
     const header_view *v = &x->v;
+    if (!ip_inside(v))
+        return -1;
     if (v->l4 == NULL || v->total < x->p->nheader)
         return 0;
     return v->nl4 == 8 || (v->proto != PROTO_UDP && !proto_is_icmp(v->proto));

@@ -65,8 +65,14 @@ bool ip_extensions_parse(const uint8_t *ip, unsigned nip);
 /* IPv6 extension header at `at`, inside nip: its length. */
 unsigned ip_extension_length(const uint8_t *ip, unsigned kind, unsigned at);
 bool ip_extension_options_parse(const uint8_t *options, unsigned nbytes);
-enum { IPV6_HOP_BY_HOP = 0, IPV6_ROUTING = 43, IPV6_FRAGMENT = 44, IPV6_AH = 51, IPV6_DESTINATION = 60,
-       IPV6_MOBILITY = 135 };
+enum {
+    IPV6_HOP_BY_HOP = 0,
+    IPV6_ROUTING = 43,
+    IPV6_FRAGMENT = 44,
+    IPV6_AH = 51,
+    IPV6_DESTINATION = 60,
+    IPV6_MOBILITY = 135
+};
 
 /* ICMP and ICMPv6 messages: what a type needs. */
 typedef struct icmp_type {

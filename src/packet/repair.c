@@ -17,23 +17,32 @@ typedef struct repair_rule {
 
 /* One packet, bottom up. The length comes behind what it measures; checksums close the packet (see assemble). */
 static const repair_rule intra[] = {
-    {CHECK_VERSION, repair_version},   {CHECK_IHL, repair_ihl},         {CHECK_IP_OPTIONS, repair_ip_options},
-    {CHECK_FRAGMENT, repair_fragment}, {CHECK_FLAGS, repair_flags},     {CHECK_RESERVED, repair_reserved},
-    {CHECK_OPTIONS, repair_options},   {CHECK_LENGTH, repair_length},   {CHECK_UDP_LENGTH, repair_udp_length},
+    {CHECK_VERSION, repair_version},   {CHECK_IHL, repair_ihl},       {CHECK_IP_OPTIONS, repair_ip_options},
+    {CHECK_FRAGMENT, repair_fragment}, {CHECK_FLAGS, repair_flags},   {CHECK_RESERVED, repair_reserved},
+    {CHECK_OPTIONS, repair_options},   {CHECK_LENGTH, repair_length}, {CHECK_UDP_LENGTH, repair_udp_length},
     {CHECK_ICMP, repair_icmp},
 };
 
 /* The packets of a flow against each other. CHECK_TIME comes before, CHECK_DSCP after all packets. */
 static const repair_rule inter[] = {
-    {CHECK_PROTOCOL, repair_protocol},     {CHECK_ADDRESSES, repair_addresses},
-    {CHECK_PORTS, repair_ports},           {CHECK_TTL, repair_ttl},
-    {CHECK_FLOW_LABEL, repair_flow_label}, {CHECK_IP_ID, repair_ip_id},
-    {CHECK_RESET, repair_reset},           {CHECK_HANDSHAKE, repair_handshake},
-    {CHECK_SEQ, repair_seq},               {CHECK_LENGTH, repair_service},
-    {CHECK_FIN, repair_fin},               {CHECK_ACK, repair_ack},
-    {CHECK_WINDOW, repair_window},         {CHECK_NEGOTIATED, repair_negotiated},
-    {CHECK_TIMESTAMPS, repair_timestamps}, {CHECK_SACK, repair_sack},
-    {CHECK_REPEAT, repair_repeat},         {CHECK_ECHO, repair_echo},
+    {CHECK_PROTOCOL, repair_protocol},
+    {CHECK_ADDRESSES, repair_addresses},
+    {CHECK_PORTS, repair_ports},
+    {CHECK_TTL, repair_ttl},
+    {CHECK_FLOW_LABEL, repair_flow_label},
+    {CHECK_IP_ID, repair_ip_id},
+    {CHECK_RESET, repair_reset},
+    {CHECK_HANDSHAKE, repair_handshake},
+    {CHECK_SEQ, repair_seq},
+    {CHECK_LENGTH, repair_service},
+    {CHECK_FIN, repair_fin},
+    {CHECK_ACK, repair_ack},
+    {CHECK_WINDOW, repair_window},
+    {CHECK_NEGOTIATED, repair_negotiated},
+    {CHECK_TIMESTAMPS, repair_timestamps},
+    {CHECK_SACK, repair_sack},
+    {CHECK_REPEAT, repair_repeat},
+    {CHECK_ECHO, repair_echo},
 };
 
 /* Bits of two headers side by side, but for the two bytes at `except`; what only one of them has counts as changed. */
@@ -128,8 +137,8 @@ static void assemble(const repair_draft *x, packet *p, repair_counts *counts) {
                   (unsigned)__builtin_popcount(get16(x->ip + IP_CHECKSUM_AT) ^ get16(p->header + IP_CHECKSUM_AT)),
                   counts);
     unsigned at = transport_checksum_at(packet_proto(p));
-    note_rule(CHECK_CHECKSUM_L4,
-              (unsigned)__builtin_popcount(get16(x->l4 + at) ^ get16(p->header + x->nip + at)), counts);
+    note_rule(CHECK_CHECKSUM_L4, (unsigned)__builtin_popcount(get16(x->l4 + at) ^ get16(p->header + x->nip + at)),
+              counts);
 }
 
 /* Packets without so much as an IP header go; the first that is left is of direction 0; times increase. notes: where

@@ -75,8 +75,7 @@ void repair_echo(repair_run *r, repair_draft *x) {
     bool both = facts->seen[0] && facts->seen[1];
     unsigned type = echo_role(facts, x->dir);
     uint16_t number = get16(x->l4 + 6);
-    if (!x->came_as_echo ||
-        (both && type == ICMP_ECHO_REPLY && !connection_echo_answers(&r->echo, x->dir, number))) {
+    if (!x->came_as_echo || (both && type == ICMP_ECHO_REPLY && !connection_echo_answers(&r->echo, x->dir, number))) {
         number = connection_echo_expected(&r->echo, type, x->dir);
         /* More replies than requests: the latest is answered twice. */
         if (both && type == ICMP_ECHO_REPLY && !connection_echo_answers(&r->echo, x->dir, number))

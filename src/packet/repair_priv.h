@@ -23,9 +23,9 @@ typedef struct repair_facts {
     repair_message message[2]; /* of each direction, where they are not echoes */
     uint8_t ttl[2];            /* never 0 */
     uint32_t label[2];
-    bool seen[2];              /* packets of this side exist */
-    size_t last_going[2];      /* TCP: number + 1 of the side's last packet that is not a RST; 0 = none */
-    int64_t last_going_ns[2];  /* its time */
+    bool seen[2];             /* packets of this side exist */
+    size_t last_going[2];     /* TCP: number + 1 of the side's last packet that is not a RST; 0 = none */
+    int64_t last_going_ns[2]; /* its time */
 } repair_facts;
 
 /* A TCP segment as it came. */
@@ -46,9 +46,9 @@ typedef struct repair_draft {
     uint8_t l4[TRANSPORT_MAX]; /* zeros beyond nl4 */
     unsigned nl4;
     unsigned payload;
-    bool whole; /* l4 came as a complete header of the flow's protocol */
+    bool whole;         /* l4 came as a complete header of the flow's protocol */
     bool other_version; /* came as the other IP version */
-    bool measured; /* CHECK_LENGTH has run */
+    bool measured;      /* CHECK_LENGTH has run */
     bool drop;
     /* TCP */
     repair_came came;

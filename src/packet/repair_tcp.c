@@ -174,8 +174,7 @@ static uint32_t moved(const repair_run *r, unsigned dir, uint32_t number, unsign
     uint32_t same = number + r->side[dir].shift;
     if (index == 0)
         return now->next;
-    return past_syn(&r->now.side[dir], now,
-                    connection_index(now, same) >= 0 ? same : connection_number(now, index));
+    return past_syn(&r->now.side[dir], now, connection_index(now, same) >= 0 ? same : connection_number(now, index));
 }
 
 /* A RST may repeat the number of the SYN. */
@@ -232,7 +231,8 @@ void repair_fin(repair_run *r, repair_draft *x) {
     put_flags(x, flags);
 }
 
-/* An acknowledgement never leads the peer, and falls back only to a boundary that it names: ACKs overtake each other. */
+/* An acknowledgement never leads the peer, and falls back only to a boundary that it names: ACKs overtake each other.
+ */
 static uint32_t new_ack(const repair_run *r, const repair_draft *x) {
     unsigned dir = x->dir;
     const connection_side *was = &r->was.side[!dir], *now = &r->now.connection.side[!dir];

@@ -11,7 +11,7 @@
 enum { KINDS = 5, MASKS = 1 << KINDS, NOPS = 4, PLACES = TCP_OPTIONS_MAX + 1 };
 
 typedef struct choice {
-    uint16_t cost; /* so far; UNREACHED */
+    uint16_t cost;                    /* so far; UNREACHED */
     uint8_t kind, nbytes, mask, nops; /* the last option, and the state before it */
 } choice;
 enum { UNREACHED = 0xffff };

@@ -178,6 +178,8 @@ bool tcp_ack_holds(const tcp_state *t, const tcp_segment *g) {
 
 bool tcp_fin_holds(const tcp_state *t, const tcp_segment *g) {
     const connection_side *own = &t->connection.side[g->dir];
+    if (g->flags & TCP_RST)
+        return true;
     if (g->flags & TCP_FIN && own->fin && g->seq + g->payload + 1 != own->after_fin)
         return false;
     if (g->flags & TCP_FIN && !own->fin && (int32_t)(g->seq + g->payload - own->next) < 0)

@@ -38,22 +38,22 @@ typedef struct tcp_segment {
 } tcp_segment;
 
 typedef struct tcp_side {
-    bool opened, going;             /* sent a SYN; sent anything else but RST */
-    bool answered;                  /* its SYN had ACK */
-    bool reset, acked, stamped;     /* sent a RST; an ACK; a time stamp */
-    uint32_t isn, open_ack;         /* of its SYN */
-    uint32_t highest_ack, edge;     /* edge: right edge of the window it last offered, while acked */
-    uint16_t window, widest;        /* the last one, the widest after the SYN */
-    unsigned scale, mss;            /* of its SYN; mss 0: none */
-    uint32_t offers;                /* kinds of its SYN's options */
-    unsigned provoked;              /* segments of the other side that may be answered by repeating an ACK */
+    bool opened, going;         /* sent a SYN; sent anything else but RST */
+    bool answered;              /* its SYN had ACK */
+    bool reset, acked, stamped; /* sent a RST; an ACK; a time stamp */
+    uint32_t isn, open_ack;     /* of its SYN */
+    uint32_t highest_ack, edge; /* edge: right edge of the window it last offered, while acked */
+    uint16_t window, widest;    /* the last one, the widest after the SYN */
+    unsigned scale, mss;        /* of its SYN; mss 0: none */
+    uint32_t offers;            /* kinds of its SYN's options */
+    unsigned provoked;          /* segments of the other side that may be answered by repeating an ACK */
     int64_t reset_ns;
 } tcp_side;
 
 typedef struct tcp_state {
     connection connection;
     tcp_side side[2];
-    bool seen[2];   /* packets of this side exist in the flow */
+    bool seen[2]; /* packets of this side exist in the flow */
     bool started;
     bool handshake; /* starts with a SYN, and both sides are there: SYN, SYN-ACK, ACK must follow */
 } tcp_state;
