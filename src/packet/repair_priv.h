@@ -61,6 +61,11 @@ typedef struct repair_draft {
     bool came_as_echo; /* ICMP */
 } repair_draft;
 
+/* TCP's flags, reserved bits included. */
+static inline unsigned draft_flags(const repair_draft *x) {
+    return get16(x->l4 + 12) & 0xfffu;
+}
+
 /* What repair keeps of a TCP side beyond the state of the rules. */
 typedef struct repair_side {
     uint32_t shift; /* by how much its numbers have moved: now minus was, at its latest new segment */

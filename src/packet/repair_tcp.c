@@ -7,10 +7,6 @@
 
 enum { WINDOW_DEFAULT = 65535, NEAR = 1 << 24 };
 
-static unsigned flags_of(const repair_draft *x) {
-    return get16(x->l4 + 12) & 0xfffu;
-}
-
 /* PSH needs data or a FIN, and an urgent pointer URG. */
 static void put_flags(repair_draft *x, unsigned flags) {
     if (flags & (TCP_SYN | TCP_RST) || (x->payload == 0 && !(flags & TCP_FIN)))
@@ -30,7 +26,7 @@ void repair_tcp_segment(const repair_draft *x, tcp_segment *g) {
     *g = (tcp_segment){.dir = x->dir,
                        .seq = get32(x->l4 + 4),
                        .ack = get32(x->l4 + 8),
-                       .flags = flags_of(x),
+                       .flags = draft_flags(x),
                        .window = get16(x->l4 + 14),
                        .urgent = get16(x->l4 + 18),
                        .payload = x->payload,
@@ -49,7 +45,7 @@ void repair_tcp_begin(repair_run *r, repair_draft *x) {
     repair_look_ahead(r, x);
     if (!x->whole)
         return;
-    x->came = (repair_came){get32(x->l4 + 4), get32(x->l4 + 8), flags_of(x), x->payload};
+    x->came = (repair_came){get32(x->l4 + 4), get32(x->l4 + 8), draft_flags(x), x->payload};
     connection_meet(&r->was, x->dir, x->came.seq, x->came.ack, x->came.flags);
 }
 
@@ -57,7 +53,7 @@ void repair_tcp_begin(repair_run *r, repair_draft *x) {
 void repair_flags(repair_run *r, repair_draft *x) {
     if (!is_tcp(r) || !x->whole)
         return;
-    unsigned flags = flags_of(x);
+    unsigned flags = draft_flags(x);
     if (flags & TCP_SYN)
         flags &= ~(unsigned)(TCP_FIN | TCP_RST);
     else if (flags & TCP_RST)
@@ -70,7 +66,7 @@ void repair_flags(repair_run *r, repair_draft *x) {
 void repair_reserved(repair_run *r, repair_draft *x) {
     if (!is_tcp(r) || !x->whole)
         return;
-    unsigned flags = flags_of(x) & ~(unsigned)TCP_RESERVED;
+    unsigned flags = draft_flags(x) & ~(unsigned)TCP_RESERVED;
     put_flags(x, get16(x->l4 + 18) == 0 ? flags & ~(unsigned)TCP_URG : flags);
 }
 
@@ -85,16 +81,16 @@ static bool believed(const repair_run *r, const repair_draft *x) {
 }
 
 void repair_reset(repair_run *r, repair_draft *x) {
-    if (!is_tcp(r) || !(flags_of(x) & TCP_RST))
+    if (!is_tcp(r) || !(draft_flags(x) & TCP_RST))
         return;
     if (!believed(r, x)) {
-        put_flags(x, (flags_of(x) & ~(unsigned)TCP_RST) | TCP_ACK);
+        put_flags(x, (draft_flags(x) & ~(unsigned)TCP_RST) | TCP_ACK);
         return;
     }
     x->kind = SEGMENT_RST;
     x->payload = 0;
     x->refuses = tcp_refuses(&r->now, x->dir);
-    put_flags(x, (flags_of(x) & (TCP_RST | TCP_ACK)) | (x->refuses ? TCP_ACK : 0));
+    put_flags(x, (draft_flags(x) & (TCP_RST | TCP_ACK)) | (x->refuses ? TCP_ACK : 0));
     if (x->refuses) {
         put32(x->l4 + 4, 0);
         put32(x->l4 + 8, r->now.side[!x->dir].isn + 1);
@@ -113,7 +109,7 @@ static bool simultaneous(const repair_run *r, const repair_draft *x) {
 static segment_kind kind_of(const repair_run *r, const repair_draft *x) {
     const tcp_state *t = &r->now;
     const tcp_side *own = &t->side[x->dir], *peer = &t->side[!x->dir];
-    unsigned flags = flags_of(x);
+    unsigned flags = draft_flags(x);
     bool syn = flags & TCP_SYN, ack = flags & TCP_ACK;
     segment_kind as_said = ack ? SEGMENT_SYN_ACK : SEGMENT_SYN;
     if (!t->started)
@@ -125,9 +121,9 @@ static segment_kind kind_of(const repair_run *r, const repair_draft *x) {
             return SEGMENT_OTHER;
         if (!own->opened)
             return as_said;
-        if (own->answered && t->handshake && connection_index(&t->connection.side[!x->dir], peer->isn + 1) < 0)
+        if (t->handshake && connection_index(&t->connection.side[!x->dir], peer->isn + 1) < 0)
             return SEGMENT_OTHER;
-        return own->answered ? SEGMENT_SYN_ACK : SEGMENT_SYN;
+        return own->answered || (ack && peer->opened) ? SEGMENT_SYN_ACK : SEGMENT_SYN;
     }
     if (!peer->opened)
         return SEGMENT_SYN;
@@ -140,7 +136,7 @@ void repair_handshake(repair_run *r, repair_draft *x) {
     if (!is_tcp(r) || x->kind == SEGMENT_RST)
         return;
     x->kind = kind_of(r, x);
-    unsigned flags = flags_of(x);
+    unsigned flags = draft_flags(x);
     if (x->kind == SEGMENT_OTHER) {
         put_flags(x, (flags & ~(unsigned)TCP_SYN) | TCP_ACK);
         return;
@@ -220,7 +216,7 @@ void repair_fin(repair_run *r, repair_draft *x) {
     if (!is_tcp(r) || x->kind != SEGMENT_OTHER)
         return;
     uint32_t seq = get32(x->l4 + 4);
-    unsigned flags = flags_of(x);
+    unsigned flags = draft_flags(x);
     if (!now->fin && flags & TCP_FIN && (int32_t)(seq + x->payload - now->next) < 0)
         seq = now->next;
     if (connection_after_fin(now, seq, x->payload))
@@ -245,7 +241,7 @@ static uint32_t new_ack(const repair_run *r, const repair_draft *x) {
             ack = x->came.ack;
     } else if (meant) {
         int index = connection_index(was, x->came.ack);
-        named = index >= 0;
+        named = index >= 0 && connection_index(now, x->came.ack + r->side[!dir].shift) >= 0;
         if (index < 0)
             index = connection_ahead(was, x->came.ack) ? 0 : (int)index_below(was, x->came.ack);
         ack = moved(r, !dir, x->came.ack, (unsigned)index);
@@ -260,7 +256,7 @@ void repair_ack(repair_run *r, repair_draft *x) {
         return;
     const tcp_side *own = &r->now.side[x->dir], *peer = &r->now.side[!x->dir];
     uint32_t ack;
-    if (!(flags_of(x) & TCP_ACK))
+    if (!(draft_flags(x) & TCP_ACK))
         ack = 0;
     else if (x->kind == SEGMENT_SYN_ACK && r->now.handshake)
         ack = peer->isn + 1;
@@ -280,8 +276,8 @@ void repair_window(repair_run *r, repair_draft *x) {
     const tcp_side *own = &r->now.side[x->dir];
     uint32_t ack = get32(x->l4 + 8);
     bool rst = x->kind == SEGMENT_RST, shut = get16(x->l4 + 14) == 0;
-    bool offered = flags_of(x) & TCP_ACK && own->acked && own->window != 0 && (int32_t)(own->edge - ack) > 0;
-    if (!x->whole || (shut && !rst && (flags_of(x) & TCP_SYN || x->peer_goes_on || offered)))
+    bool offered = draft_flags(x) & TCP_ACK && own->acked && own->window != 0 && (int32_t)(own->edge - ack) > 0;
+    if (!x->whole || (shut && !rst && (draft_flags(x) & TCP_SYN || x->peer_goes_on || offered)))
         put16(x->l4 + 14, own->window != 0 ? own->window : WINDOW_DEFAULT);
 }
 

@@ -92,7 +92,7 @@ void repair_tcp_grammar(const uint8_t *list, unsigned nbytes, unsigned flags, tc
                 unsigned cost = t.best[at][mask][nops].cost;
                 if (cost == UNREACHED)
                     continue;
-                if (cost + rest[at] < least && nops == 0) { /* NOPs before the end are padding too */
+                if (cost + rest[at] < least && (nops == 0 || at == nbytes)) { /* NOPs before padding are padding */
                     least = cost + rest[at];
                     end = at;
                     end_mask = mask;

@@ -13,10 +13,6 @@ enum { MSS_DEFAULT = 1460 };
  * fall back by more than 2^16. */
 enum { STAMP_FARTHEST = 1 << 24, STAMP_REORDERED = 1 << 16 };
 
-static unsigned flags_of(const repair_draft *x) {
-    return get16(x->l4 + 12) & 0xfffu;
-}
-
 static void list_of(const repair_draft *x, tcp_option_list *list) {
     list->nbytes = x->nl4 - 20;
     memcpy(list->bytes, x->l4 + 20, list->nbytes);
@@ -29,22 +25,46 @@ static void put_list(repair_draft *x, const tcp_option_list *list) {
     x->l4[12] = (uint8_t)((x->l4[12] & 15) | x->nl4 / 4 << 4);
 }
 
-/* Every option parses and comes once, no four NOPs in a row, and only zeros behind the end. */
-static bool faultless(const tcp_option_list *list) {
-    unsigned at = 0, nops = 0;
+/* The list without its NOPs and padding: where an option went, their alignment means nothing any more. */
+static void close_up(tcp_option_list *list) {
+    tcp_option_list closed = {.nbytes = 0};
+    unsigned at = 0;
+    tcp_option o;
+    while (tcp_option_next(list->bytes, list->nbytes, &at, &o) > 0 && o.kind != TCP_OPTION_EOL)
+        if (o.kind != TCP_OPTION_NOP)
+            memcpy(tcp_option_add(&closed, o.kind, o.nbytes), list->bytes + o.at + 2, o.nbytes - 2);
+    *list = closed;
+}
+
+/* Options that come once more, four NOPs in a row and anything behind the end but zeros go; false where the list does
+ * not parse. */
+static bool tidy(tcp_option_list *list) {
+    tcp_option_list kept = {.nbytes = 0};
+    unsigned at = 0, nops = 0, end = list->nbytes;
     uint32_t seen = 0;
+    bool whole = true;
     tcp_option o;
     int found;
     while ((found = tcp_option_next(list->bytes, list->nbytes, &at, &o)) > 0 && o.kind != TCP_OPTION_EOL) {
         nops = o.kind == TCP_OPTION_NOP ? nops + 1 : 0;
         uint32_t bit = o.kind != TCP_OPTION_NOP && o.kind < 32 ? 1u << o.kind : 0;
-        if (nops == 4 || seen & bit)
-            return false;
+        if (nops == 4 || seen & bit) {
+            whole = false;
+            continue;
+        }
         seen |= bit;
+        memcpy(kept.bytes + kept.nbytes, list->bytes + o.at, o.nbytes);
+        kept.nbytes += o.nbytes;
     }
-    for (; found > 0 && at < list->nbytes; at++)
-        if (list->bytes[at] != 0)
-            return false;
+    if (found > 0)
+        end = o.at;
+    for (unsigned i = end; i < list->nbytes; i++)
+        whole = whole && list->bytes[i] == 0;
+    if (found >= 0 && !whole) {
+        close_up(&kept);
+        tcp_option_pad(&kept);
+        *list = kept;
+    }
     return found >= 0;
 }
 
@@ -56,22 +76,11 @@ void repair_options(repair_run *r, repair_draft *x) {
     memset(x->l4 + nl4, 0, sizeof x->l4 - nl4);
     x->nl4 = (nl4 + 3) / 4 * 4;
     list_of(x, &list);
-    if (!faultless(&list)) {
-        repair_tcp_grammar(list.bytes, list.nbytes, flags_of(x), &nearest);
+    if (!tidy(&list)) {
+        repair_tcp_grammar(list.bytes, list.nbytes, draft_flags(x), &nearest);
         list = nearest;
     }
     put_list(x, &list);
-}
-
-/* The list without its NOPs and padding: where an option went, their alignment means nothing any more. */
-static void close_up(tcp_option_list *list) {
-    tcp_option_list closed = {.nbytes = 0};
-    unsigned at = 0;
-    tcp_option o;
-    while (tcp_option_next(list->bytes, list->nbytes, &at, &o) > 0 && o.kind != TCP_OPTION_EOL)
-        if (o.kind != TCP_OPTION_NOP)
-            memcpy(tcp_option_add(&closed, o.kind, o.nbytes), list->bytes + o.at + 2, o.nbytes - 2);
-    *list = closed;
 }
 
 /* A SYN offers its MSS, in front: its own of an earlier SYN, or the peer's. */
@@ -95,7 +104,7 @@ static void offer_mss(const tcp_side *own, const tcp_side *peer, tcp_option_list
 void repair_negotiated(repair_run *r, repair_draft *x) {
     if (r->facts.proto != PROTO_TCP)
         return;
-    unsigned at = 0, flags = flags_of(x);
+    unsigned at = 0, flags = draft_flags(x);
     tcp_option_list list, kept = {.nbytes = 0};
     tcp_option o;
     bool whole = true;
@@ -146,7 +155,7 @@ static uint32_t new_tsval(const tcp_side *own, repair_side *side, const connecti
 
 static uint32_t new_tsecr(const repair_run *r, const repair_draft *x, uint32_t tsecr) {
     const connection_side *now = &r->now.connection.side[!x->dir];
-    if ((flags_of(x) & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+    if ((draft_flags(x) & (TCP_SYN | TCP_ACK)) == TCP_SYN)
         return 0;
     if (!r->now.side[!x->dir].stamped) /* the capture may have missed what is echoed */
         return tsecr;
