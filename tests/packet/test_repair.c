@@ -212,11 +212,11 @@ static const scene scenes[] = {
       {2, O(0, A, 1, 1, 0, TS("\5", "\x50"))},
       {3, O(0, A, 1, 1, 9, TS("\6", "\x50"))},
       {5, O(1, A, 1, 10, 3, TS("\x52", "\6"))}}},
-    {"a FIN on old data",
-     6,
+    {"a FIN before data that were sent",
+     7,
      1,
-     {OPEN, L(0, A, 1, 1, 10), L(0, A | F, 1, 1, 10), L(1, A, 1, 22, 0)},
-     {{4, L(0, A | F, 11, 1, 10)}}},
+     {OPEN, L(0, A, 1, 1, 10), L(0, A, 11, 1, 10), L(0, A | F, 1, 1, 10), L(1, A, 1, 32, 0)},
+     {{5, L(0, A | F, 21, 1, 10)}}},
 };
 
 static void test_scenes(void **state) {
