@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include "packet/check.h"
+#include "packet/repair.h"
 
 enum { SETS = 6 };
 enum { SET_TRAIN, SET_HELD_OUT, SET_RAW, SET_SYNTHETIC, SET_RANDOM, SET_MARGINAL };
@@ -13,6 +14,7 @@ enum { SET_TRAIN, SET_HELD_OUT, SET_RAW, SET_SYNTHETIC, SET_RANDOM, SET_MARGINAL
 typedef struct rule_results {
     check_counts checks[SETS];
     eval_changes changed;
+    repair_counts repaired; /* by the rules, of the flows from before repair */
 } rule_results;
 
 static const eval_set *set_of(const eval_world *w, size_t k) {
@@ -71,7 +73,20 @@ void eval_count_changes(const flow *before, const flow *after, eval_changes *c) 
     }
 }
 
-static status measure(const eval_world *w, rule_results *x) {
+/* A copy of the flow is repaired: the rules say themselves what they change. */
+static status count_rules(const flow *raw, repair_counts *counts) {
+    flow copy;
+    flow_init(&copy);
+    status st = ST_OK;
+    for (size_t i = 0; i < raw->npackets && !st; i++)
+        st = flow_add(&copy, &raw->packets[i]);
+    if (!st)
+        st = repair_flow(&copy, NULL, counts);
+    flow_clear(&copy);
+    return st;
+}
+
+static status measure_here(const eval_world *w, rule_results *x) {
     for (size_t k = 0; k < SETS; k++) {
         const eval_set *s = set_of(w, k);
         for (size_t i = 0; i < s->n; i++)
@@ -81,6 +96,14 @@ static status measure(const eval_world *w, rule_results *x) {
     for (size_t i = 0; i < w->raw.n && i < w->synthetic.n; i++)
         if (world_mine(w, i))
             eval_count_changes(&w->raw.flows[i].f, &w->synthetic.flows[i].f, &x->changed);
+    for (size_t i = 0; i < w->raw.n; i++)
+        if (world_mine(w, i))
+            TRY(count_rules(&w->raw.flows[i].f, &x->repaired));
+    return ST_OK;
+}
+
+static status measure(const eval_world *w, rule_results *x) {
+    TRY(comm_agree(w->c, measure_here(w, x)));
     return comm_sum_u64(w->c, (uint64_t *)x, sizeof *x / sizeof(uint64_t));
 }
 
@@ -98,7 +121,7 @@ static const char *why_empty(const eval_world *w, size_t k) {
 }
 
 static void rule_row(const eval_world *w, const rule_results *x, check_rule rule, report_table *t) {
-    report_row(t, check_names[rule]);
+    report_row(t, check_rules[rule].name);
     for (size_t k = 0; k < SETS; k++) {
         const check_counts *c = &x->checks[k];
         if (rule == CHECK_CHECKSUM_L4 && payload_known(w, k) == CHECK_PAYLOAD_UNKNOWN && set_of(w, k)->n > 0)
@@ -158,6 +181,24 @@ static void report_changes(const eval_changes *c, report *r) {
     }
 }
 
+static void report_repaired(const repair_counts *c, report *r) {
+    static const char *const columns[] = {"rule", "packets", "percent", "bits"};
+    report_table *t =
+        report_table_new(r, "validity-repair-rules", "What each rule of the repair changes", 4, columns, 3,
+                         "docs/repair.md says what each rule does; every packet of raw.h5 counts alike");
+    for (int rule = 0; rule < CHECK_COUNT; rule++) {
+        report_row(t, check_rules[rule].name);
+        for (int column = 0; column < 3; column++) {
+            if (c->packets == 0)
+                report_nothing(t, "no flows from before repair (raw.h5)");
+            else if (column == 1)
+                report_number(t, 100 * share(c->rule_packets[rule], c->packets));
+            else
+                report_number(t, (double)(column == 0 ? c->rule_packets[rule] : c->rule_bits[rule]));
+        }
+    }
+}
+
 static void report_values(const rule_results *x, report *r) {
     const struct {
         const char *name;
@@ -180,6 +221,7 @@ status validity_rules(const eval_world *w, report *r) {
     TRY(measure(w, &x));
     report_rules(w, &x, r);
     report_changes(&x.changed, r);
+    report_repaired(&x.repaired, r);
     if (r)
         report_values(&x, r);
     return ST_OK;

@@ -13,12 +13,18 @@ void connection_start(connection_side *s, uint32_t next, uint32_t tsval) {
 }
 
 int connection_index(const connection_side *s, uint32_t number) {
-    if (number == s->next)
+    uint32_t back = s->next - number;
+    unsigned low = 0, high = s->nboundaries; /* boundaries descend: how far back they are ascends */
+    if (back == 0)
         return 0;
-    for (unsigned i = 0; i < s->nboundaries; i++)
-        if (s->boundary[i] == number)
-            return (int)i + 1;
-    return -1;
+    while (low < high) {
+        unsigned middle = (low + high) / 2;
+        if (s->next - s->boundary[middle] < back)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < s->nboundaries && s->boundary[low] == number ? (int)low + 1 : -1;
 }
 
 uint32_t connection_number(const connection_side *s, unsigned index) {
@@ -62,7 +68,7 @@ static void insert_boundary(connection_side *s, uint32_t number) {
 /* The bytes of [from, to) are there. */
 static void fill(connection_side *s, uint32_t from, uint32_t to) {
     uint32_t above = s->next;
-    for (unsigned i = 0; i < s->nboundaries; i++) {
+    for (unsigned i = 0; i < s->nboundaries && (int32_t)(above - from) > 0; i++) {
         if ((int32_t)(above - to) <= 0 && (int32_t)(s->boundary[i] - from) >= 0)
             s->gap[i] = false;
         above = s->boundary[i];

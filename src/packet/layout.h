@@ -42,7 +42,8 @@ typedef struct layout {
      * count (above 0 or not), any are allowed, and cells that presence() rules out are ignored. nexist: rows to take,
      * whatever their valid cells say. Nothing is repaired beyond what the layout gives by construction.
      * soft (nrows x ncells, may be NULL): the cells before rounding, in -1..1; where the signs make no valid choice the
-     * likeliest valid one is taken, and what it needs of vacant cells is read from theirs. votes (nexist, may be NULL) gets the weights that repair_flow asks for. */
+     * likeliest valid one is taken, and what it needs of vacant cells is read from theirs. votes (nexist, may be NULL)
+     * gets the weights that repair_flow asks for. */
     status (*decode)(const int8_t *cells, const float *soft, size_t nexist, const flow_plan *plan, flow *f,
                      packet_votes *votes);
     /* Presence of every cell by the row's own mode bits: mask (ncells of 0/1) for row number `row`. On encoded rows it

@@ -1,116 +1,247 @@
-/* Repair of a flow: what its packets agree on first, then each packet in order, bottom up.
+/* Repair of a flow: what its packets agree on first, then each packet in order, through the tables of rules.
  *
  * Nothing is drawn: the same flow always gives the same result, and repairing that changes nothing. */
 #include <string.h>
+#include "base/memory.h"
 #include "packet/payload.h"
 #include "packet/repair.h"
 #include "packet/repair_priv.h"
 
 enum { IP_CHECKSUM_AT = 10, TICK_NS = 1000 };
 /* Times stay where adding to them cannot overflow. */
-static const int64_t LATEST_NS = INT64_MAX / 2;
+static const int64_t LATEST_NS = INT64_MAX / 2, BEYOND_NS = INT64_MAX / 4 * 3;
+
+typedef struct repair_rule {
+    check_rule rule; /* whose counts its changes go to */
+    repair_function *run;
+} repair_rule;
+
+/* One packet, bottom up. The length comes behind what it measures; checksums close the packet (see assemble). */
+static const repair_rule intra[] = {
+    {CHECK_VERSION, repair_version},   {CHECK_IHL, repair_ihl},       {CHECK_IP_OPTIONS, repair_ip_options},
+    {CHECK_FRAGMENT, repair_fragment}, {CHECK_FLAGS, repair_flags},   {CHECK_RESERVED, repair_reserved},
+    {CHECK_OPTIONS, repair_options},   {CHECK_LENGTH, repair_length}, {CHECK_UDP_LENGTH, repair_udp_length},
+    {CHECK_ICMP, repair_icmp},
+};
+
+/* The packets of a flow against each other. CHECK_TIME comes before, CHECK_DSCP after all packets. */
+static const repair_rule inter[] = {
+    {CHECK_PROTOCOL, repair_protocol},
+    {CHECK_ADDRESSES, repair_addresses},
+    {CHECK_PORTS, repair_ports},
+    {CHECK_TTL, repair_ttl},
+    {CHECK_FLOW_LABEL, repair_flow_label},
+    {CHECK_IP_ID, repair_ip_id},
+    {CHECK_RESET, repair_reset},
+    {CHECK_HANDSHAKE, repair_handshake},
+    {CHECK_SEQ, repair_seq},
+    {CHECK_LENGTH, repair_service},
+    {CHECK_FIN, repair_fin},
+    {CHECK_ACK, repair_ack},
+    {CHECK_WINDOW, repair_window},
+    {CHECK_NEGOTIATED, repair_negotiated},
+    {CHECK_TIMESTAMPS, repair_timestamps},
+    {CHECK_SACK, repair_sack},
+    {CHECK_REPEAT, repair_repeat},
+    {CHECK_ECHO, repair_echo},
+};
+
+/* Bits of two headers side by side, but for the two bytes at `except`; what only one of them has counts as changed. */
+static unsigned count_bits(const uint8_t *a, unsigned na, const uint8_t *b, unsigned nb, unsigned except,
+                           uint64_t *bits) {
+    unsigned shorter = na < nb ? na : nb, longer = na < nb ? nb : na, changed = 0;
+    *bits += 8 * longer - (except < longer ? 16 : 0);
+    for (unsigned i = 0; i < shorter; i++)
+        if (a[i] != b[i] && i - except > 1) /* seldom, and counting costs more than looking */
+            changed += (unsigned)__builtin_popcount(a[i] ^ b[i]);
+    for (unsigned i = shorter; i < longer; i++)
+        changed += i - except > 1 ? 8 : 0;
+    return changed;
+}
 
 static unsigned transport_checksum_at(unsigned proto) {
     return proto == PROTO_TCP ? 16 : proto == PROTO_UDP ? 6 : 2;
 }
 
-/* Bits of two headers side by side, but for the two bytes at `except`; what only one of them has counts as changed. */
-static void count_bits(const uint8_t *a, unsigned na, const uint8_t *b, unsigned nb, unsigned except, uint64_t *bits,
-                       uint64_t *changed) {
-    unsigned shorter = na < nb ? na : nb, longer = na < nb ? nb : na;
-    for (unsigned i = 0; i < longer; i++) {
-        if (i == except || i == except + 1)
-            continue;
-        *bits += 8;
-        *changed += i < shorter ? (unsigned)__builtin_popcount(a[i] ^ b[i]) : 8;
-    }
-}
-
-static void count_packet(const packet *before, const packet *after, repair_counts *counts) {
-    unsigned na = packet_ip_nheader(before), nb = packet_ip_nheader(after);
-    uint64_t changed = 0;
-    if (na < 20 || na > before->nheader)
-        na = 20;
-    count_bits(before->header, na, after->header, nb, IP_CHECKSUM_AT, &counts->bits, &changed);
-    count_bits(before->header + na, before->nheader - na, after->header + nb, after->nheader - nb,
-               transport_checksum_at(packet_proto(after)), &counts->bits, &changed);
+static bool count_packet(const repair_facts *facts, const packet *before, const packet *after, repair_counts *counts) {
+    bool ipv6 = packet_is_ipv6(after);
+    unsigned nb = packet_ip_nheader(after), none = PACKET_HEADER_MAX;
+    header_view v = repair_view(facts, before);
+    unsigned na = v.nip >= 20 && v.nip <= before->nheader ? v.nip : nb < before->nheader ? nb : 20;
+    uint64_t changed = count_bits(before->header, na, after->header, nb, ipv6 ? none : IP_CHECKSUM_AT, &counts->bits);
+    changed += count_bits(before->header + na, before->nheader - na, after->header + nb, after->nheader - nb,
+                          transport_checksum_at(packet_proto(after)), &counts->bits);
     counts->bits_changed += changed;
     counts->packets_changed += changed > 0;
+    return changed > 0;
 }
 
-/* Put the parts together, lengths included; checksums come last, for they count the payload. */
-static void assemble(const repair_packet *x, packet *p) {
+/* What a rule did to the draft: headers are compared where the rule can have changed them. */
+typedef struct draft_bytes {
+    uint8_t ip[PACKET_HEADER_MAX], l4[TRANSPORT_MAX];
+    unsigned nip, nl4;
+} draft_bytes;
+
+static void remember(const repair_draft *x, draft_bytes *b) {
+    memcpy(b->ip, x->ip, x->nip);
+    memcpy(b->l4, x->l4, sizeof b->l4);
+    b->nip = x->nip;
+    b->nl4 = x->nl4;
+}
+
+static void put_length(repair_draft *x) {
+    unsigned all = x->nip + x->nl4 + x->payload;
+    if (x->ip[0] >> 4 == 6)
+        put16(x->ip + 4, all - 40);
+    else
+        put16(x->ip + 2, all);
+}
+
+static void note_rule(check_rule rule, uint64_t bits, repair_counts *counts) {
+    counts->rule_packets[rule] += bits > 0;
+    counts->rule_bits[rule] += bits;
+}
+
+static void run_rules(const repair_rule *rules, size_t n, repair_run *r, repair_draft *x, draft_bytes *was,
+                      repair_counts *counts) {
+    for (size_t i = 0; i < n && !x->drop; i++) {
+        uint64_t ignored = 0;
+        rules[i].run(r, x);
+        if (x->measured)
+            put_length(x);
+        if (was->nip == x->nip && was->nl4 == x->nl4 && memcmp(was->ip, x->ip, x->nip) == 0 &&
+            memcmp(was->l4, x->l4, x->nl4) == 0)
+            continue;
+        unsigned none = PACKET_HEADER_MAX;
+        note_rule(rules[i].rule,
+                  count_bits(was->ip, was->nip, x->ip, x->nip, none, &ignored) +
+                      count_bits(was->l4, was->nl4, x->l4, x->nl4, none, &ignored),
+                  counts);
+        remember(x, was);
+    }
+    if (x->drop)
+        counts->rule_packets[CHECK_REPEAT]++;
+}
+
+/* Put the parts together; checksums come last, for they count the payload. */
+static void assemble(const repair_draft *x, packet *p) {
+    p->nheader = (uint8_t)(x->nip + x->nl4);
     memset(p->header, 0, sizeof p->header);
     memcpy(p->header, x->ip, x->nip);
     memcpy(p->header + x->nip, x->l4, x->nl4);
-    p->nheader = (uint8_t)(x->nip + x->nl4);
-    put16(p->header + 2, p->nheader + x->payload);
     p->wire_len = p->nheader + x->payload;
+    p->time_ns = x->time_ns;
+    p->dir = (uint8_t)x->dir;
 }
 
-/* Packets without so much as an IP header go; the first that is left is of direction 0. */
-static uint64_t drop_hopeless(flow *f) {
+/* The transport checksum of UDP may stay 0. */
+static void fill_checksums(flow *f, repair_counts *counts) {
+    for (size_t i = 0; i < f->npackets; i++) {
+        packet *p = &f->packets[i];
+        const uint8_t *transport = packet_l4(p) + transport_checksum_at(packet_proto(p));
+        unsigned ip_was = get16(p->header + IP_CHECKSUM_AT), transport_was = get16(transport);
+        checksum_fill_over(p, true, payload_sum(f, i));
+        if (!packet_is_ipv6(p))
+            note_rule(CHECK_CHECKSUM_IP, (unsigned)__builtin_popcount(ip_was ^ get16(p->header + IP_CHECKSUM_AT)),
+                      counts);
+        note_rule(CHECK_CHECKSUM_L4, (unsigned)__builtin_popcount(transport_was ^ get16(transport)), counts);
+    }
+}
+
+/* Packets without so much as an IP header go; the first that is left is of direction 0; times increase. notes: where
+ * each packet that is left came from. */
+static void set_out(flow *f, repair_note *notes, repair_counts *counts) {
     size_t kept = 0;
-    for (size_t i = 0; i < f->npackets; i++)
-        if (f->packets[i].nheader >= 20 && f->packets[i].nheader <= PACKET_HEADER_MAX)
-            f->packets[kept++] = f->packets[i];
-    uint64_t dropped = f->npackets - kept;
+    for (size_t i = 0; i < f->npackets; i++) {
+        if (repair_is_hopeless(&f->packets[i]))
+            continue;
+        notes[kept] = (repair_note){.came = i};
+        f->packets[kept++] = f->packets[i];
+    }
+    counts->packets_dropped += f->npackets - kept;
     f->npackets = kept;
     bool turn = kept > 0 && f->packets[0].dir != 0;
-    for (size_t i = 0; i < kept; i++)
-        f->packets[i].dir = (f->packets[i].dir != 0) != turn;
-    return dropped;
+    for (size_t i = 0; i < kept; i++) {
+        packet *p = &f->packets[i];
+        int64_t was = p->time_ns;
+        p->dir = (p->dir != 0) != turn;
+        if (p->time_ns < 0)
+            p->time_ns = 0;
+        if (p->time_ns > BEYOND_NS)
+            p->time_ns = LATEST_NS;
+        if (i > 0 && p->time_ns <= p[-1].time_ns)
+            p->time_ns = p[-1].time_ns + TICK_NS;
+        counts->rule_packets[CHECK_TIME] += p->time_ns != was;
+    }
 }
 
-static void repair_time(const flow *f, size_t i) {
-    packet *p = &f->packets[i];
-    if (p->time_ns < 0)
-        p->time_ns = 0;
-    if (p->time_ns > LATEST_NS)
-        p->time_ns = LATEST_NS;
-    if (i > 0 && p->time_ns <= p[-1].time_ns)
-        p->time_ns = p[-1].time_ns + TICK_NS;
+/* All rules on packet i; false where it goes. */
+static bool repair_packet(repair_run *r, const packet *before, size_t number, packet *after, repair_counts *counts) {
+    repair_draft x;
+    draft_bytes was;
+    repair_take(r, before, number, &x);
+    remember(&x, &was);
+    if (r->facts.proto == PROTO_TCP)
+        repair_tcp_begin(r, &x);
+    run_rules(intra, sizeof intra / sizeof *intra, r, &x, &was, counts);
+    run_rules(inter, sizeof inter / sizeof *inter, r, &x, &was, counts);
+    if (r->facts.proto == PROTO_TCP)
+        repair_tcp_pass(r, &x);
+    if (x.drop)
+        return false;
+    r->id[x.dir] = get16(x.ip + 4);
+    r->id_known[x.dir] = true;
+    after->frame = before->frame;
+    assemble(&x, after);
+    return true;
 }
 
 status repair_flow(flow *f, const packet_votes *votes, repair_counts *counts) {
-    (void)votes;
     repair_counts here = {.flows = 1, .packets = f->npackets};
-    repair_flow_facts facts;
-    repair_tcp_state tcp;
-    size_t cursor[2] = {0, 0};
-    connection_echo echo;
-    here.packets_dropped = drop_hopeless(f);
-    if (f->npackets > 0)
-        repair_survey(f, &facts);
-    memset(&tcp, 0, sizeof tcp);
-    connection_echo_start(&echo, 1);
+    repair_run *r = NULL;
+    repair_note *notes = NULL;
+    TRY(NEW(1, &r));
+    status st = NEW(f->npackets + 1, &notes);
+    if (st != ST_OK) {
+        memory_free(&r);
+        return st;
+    }
+    set_out(f, notes, &here);
+    r->f = f;
+    repair_survey(f, votes, notes, &r->facts);
+    tcp_state_start(&r->now, r->facts.seen);
+    connection_echo_start(&r->echo, 1);
+    size_t kept = 0;
     for (size_t i = 0; i < f->npackets; i++) {
-        packet *p = &f->packets[i];
-        const packet before = *p;
-        repair_packet x;
-        repair_take(p, &facts, &x);
-        if (facts.proto == PROTO_TCP) {
-            repair_look_ahead(f, i, cursor, &x);
-            repair_tcp(&tcp, &facts, i, p->dir, &x);
-        } else if (facts.proto == PROTO_UDP) {
-            repair_udp(&facts, p->dir, &x);
-        } else {
-            repair_icmp(&echo, &facts, p->dir, &x);
-        }
-        assemble(&x, p);
-        repair_time(f, i);
-        count_packet(&before, p, &here);
+        const packet before = f->packets[i];
+        packet after = {.nheader = 0};
+        if (!repair_packet(r, &before, i, &after, &here))
+            continue;
+        notes[kept] = (repair_note){.came = notes[i].came, .changed = count_packet(&r->facts, &before, &after, &here)};
+        f->packets[kept++] = after;
     }
-    checksum_fill_flow(f);
-    if (f->npackets > 0)
+    here.packets_dropped += f->npackets - kept;
+    f->npackets = kept;
+    repair_dscp(f, votes, notes, &here);
+    fill_checksums(f, &here);
+    if (kept > 0)
         f->key = flow_key_of(&f->packets[0]);
-    if (counts != NULL) {
-        counts->flows += here.flows;
-        counts->packets += here.packets;
-        counts->packets_changed += here.packets_changed;
-        counts->bits += here.bits;
-        counts->bits_changed += here.bits_changed;
-        counts->packets_dropped += here.packets_dropped;
-    }
+    if (counts != NULL)
+        repair_counts_add(counts, &here);
+    memory_free(&notes);
+    memory_free(&r);
     return ST_OK;
+}
+
+void repair_counts_add(repair_counts *to, const repair_counts *from) {
+    to->flows += from->flows;
+    to->packets += from->packets;
+    to->packets_changed += from->packets_changed;
+    to->bits += from->bits;
+    to->bits_changed += from->bits_changed;
+    to->packets_dropped += from->packets_dropped;
+    for (int r = 0; r < CHECK_COUNT; r++) {
+        to->rule_packets[r] += from->rule_packets[r];
+        to->rule_bits[r] += from->rule_bits[r];
+    }
 }

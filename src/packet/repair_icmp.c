@@ -1,29 +1,87 @@
-/* Repair of ICMP: every flow becomes an echo conversation (RFC 792).
+/* Repair of ICMP (RFC 792) and ICMPv6 (RFC 4443).
  *
- * Error messages must quote the packet that they answer, and redirects, time stamps and the like carry data; written
- * with zero bytes for payload they are malformed (the quoted IP version is 0). An echo may carry anything. So in a flow
- * with both directions side 0 sends requests and side 1 replies; in a flow with one direction all are what most of its
- * echo messages are. Sizes and times stay. Replies answer a request seen before. */
+ * Echoes and other messages never share a flow (the identifier is part of an echo's key), so the majority decides which
+ * this one has. In an echo flow with both directions side 0 sends requests and side 1 replies, each to a request seen
+ * before; with one direction all are what most of its echoes are. Other messages keep their type and code where they
+ * are known, else take the direction's most frequent, and get as many bytes as they need: an error at least what it
+ * quotes. Sizes and times stay. */
 #include <string.h>
 #include "packet/repair_priv.h"
 
-void repair_icmp(connection_echo *echo, const repair_flow_facts *facts, unsigned dir, repair_packet *x) {
+static uint8_t echo_number(const repair_facts *facts, unsigned echo) {
+    if (!facts->ipv6)
+        return (uint8_t)echo;
+    return echo == ICMP_ECHO_REQUEST ? 128 : 129;
+}
+
+static unsigned echo_role(const repair_facts *facts, unsigned dir) {
     bool both = facts->seen[0] && facts->seen[1];
-    unsigned type = !both ? facts->echo_type : dir == 0 ? ICMP_ECHO_REQUEST : ICMP_ECHO_REPLY;
-    bool was_echo = x->whole && icmp_is_echo(x->l4[0]);
-    uint16_t number = get16(x->l4 + 6);
-    if (!was_echo || (both && type == ICMP_ECHO_REPLY && !connection_echo_answers(echo, dir, number))) {
-        number = connection_echo_expected(echo, type, dir);
-        /* More replies than requests: the latest is answered twice. */
-        if (both && type == ICMP_ECHO_REPLY && !connection_echo_answers(echo, dir, number))
-            number = echo->last_request;
+    return !both ? facts->echo_type : dir == 0 ? ICMP_ECHO_REQUEST : ICMP_ECHO_REPLY;
+}
+
+/* Known, with a code of it; neighbour discovery only from the link (RFC 4861). */
+static bool message_stays(const repair_facts *facts, unsigned dir, const uint8_t *l4) {
+    const icmp_type *t = icmp_type_find(facts->proto, l4[0]);
+    bool discovery = facts->ipv6 && l4[0] >= 133 && l4[0] <= 137;
+    return t != NULL && t->kind != ICMP_ECHO && check_icmp_code(facts->proto, l4[0], l4[1]) &&
+           (!discovery || facts->ttl[dir] == 255);
+}
+
+static void settle_message(const repair_facts *facts, repair_draft *x) {
+    if (!message_stays(facts, x->dir, x->l4)) {
+        x->l4[0] = facts->message[x->dir].type;
+        x->l4[1] = facts->message[x->dir].code;
+        if (!message_stays(facts, x->dir, x->l4)) {
+            x->l4[0] = facts->ipv6 ? 1 : 3; /* port unreachable */
+            x->l4[1] = facts->ipv6 ? 4 : 3;
+        }
+        memset(x->l4 + 4, 0, 4);
     }
-    x->nl4 = 8;
-    if (x->payload > repair_largest_payload(x))
-        x->payload = repair_largest_payload(x);
+    const icmp_type *t = icmp_type_find(facts->proto, x->l4[0]);
+    if (x->payload < t->least)
+        x->payload = t->least;
+    if (facts->ipv6 && t->kind == ICMP_ERROR && x->nip + 8 + x->payload > 1280)
+        x->payload = 1280 - 8 - x->nip;
+    if (t->zero_word)
+        memset(x->l4 + 4, 0, 4);
+}
+
+static void settle_type(const repair_run *r, repair_draft *x) {
+    if (r->facts.echo) {
+        x->came_as_echo = x->whole && icmp_echo_of(r->facts.proto, x->l4[0]) >= 0;
+        if (!x->came_as_echo)
+            x->l4[0] = echo_number(&r->facts, echo_role(&r->facts, x->dir));
+        x->l4[1] = 0;
+    } else {
+        settle_message(&r->facts, x);
+    }
+}
+
+void repair_icmp(repair_run *r, repair_draft *x) {
+    if (proto_is_icmp(r->facts.proto) && x->whole)
+        settle_type(r, x);
+}
+
+void repair_icmp_blank(const repair_run *r, repair_draft *x) {
     memset(x->l4, 0, 8);
-    x->l4[0] = (uint8_t)type;
-    put16(x->l4 + 4, facts->echo_id);
+    x->nl4 = 8;
+    settle_type(r, x);
+}
+
+void repair_echo(repair_run *r, repair_draft *x) {
+    const repair_facts *facts = &r->facts;
+    if (!proto_is_icmp(facts->proto) || !facts->echo)
+        return;
+    bool both = facts->seen[0] && facts->seen[1];
+    unsigned type = echo_role(facts, x->dir);
+    uint16_t number = get16(x->l4 + 6);
+    if (!x->came_as_echo || (both && type == ICMP_ECHO_REPLY && !connection_echo_answers(&r->echo, x->dir, number))) {
+        number = connection_echo_expected(&r->echo, type, x->dir);
+        /* More replies than requests: the latest is answered twice. */
+        if (both && type == ICMP_ECHO_REPLY && !connection_echo_answers(&r->echo, x->dir, number))
+            number = r->echo.last_request;
+    }
+    x->l4[0] = echo_number(facts, type);
     put16(x->l4 + 6, number);
-    connection_echo_seen(echo, type, dir, number);
+    connection_echo_seen(&r->echo, type, x->dir, number);
 }

@@ -1,144 +1,77 @@
-/* Repair of what all protocols share: protocol, addresses, ports, TTL by majority, and the IPv4 header (RFC 791). */
+/* Repair of the IP header: version, options and extension headers, fragments, and what the packets of a flow share. */
 #include <string.h>
-#include "packet/check_priv.h"
 #include "packet/repair_priv.h"
 
-enum { TTL_DEFAULT = 64, PORT_DYNAMIC = 49152 };
-enum {
-    IP_OPTION_EOL = 0,
-    IP_OPTION_NOP = 1,
-    IP_OPTION_RECORD_ROUTE = 7,
-    IP_OPTION_TIMESTAMP = 68,
-    IP_OPTION_STREAM = 136,
-    IP_OPTION_ROUTER_ALERT = 148
-};
+enum { IP_OPTION_NOP = 1, IP_DONT_FRAGMENT = 0x4000 };
 
-/* Bytes of the IP header, 20 where IHL says something impossible; p->nheader is at least 20. */
-static unsigned ip_bytes(const packet *p) {
-    unsigned nip = packet_ip_nheader(p);
-    return nip < 20 || nip > p->nheader ? 20 : nip;
-}
-
-/* Transport bytes, at most TRANSPORT_MAX. */
-static unsigned transport_bytes(const packet *p) {
-    unsigned n = p->nheader - ip_bytes(p);
-    return n < TRANSPORT_MAX ? n : TRANSPORT_MAX;
-}
-
-static bool is_whole(const packet *p, unsigned proto) {
-    return packet_proto(p) == proto && transport_bytes(p) >= (proto == PROTO_TCP ? 20u : 8u);
-}
-
-/* The known protocol that most packets name; TCP where none does. */
-static uint8_t survey_protocol(const flow *f) {
-    static const uint8_t known[] = {PROTO_TCP, PROTO_UDP, PROTO_ICMP};
-    size_t n[3] = {0, 0, 0}, best = 0;
-    for (size_t i = 0; i < f->npackets; i++)
-        for (size_t k = 0; k < 3; k++)
-            n[k] += packet_proto(&f->packets[i]) == known[k];
-    for (size_t k = 1; k < 3; k++)
-        if (n[k] > n[best])
-            best = k;
-    return known[best];
-}
-
-static uint8_t most_frequent_ttl(const size_t n[256]) {
-    unsigned best = 0; /* 0 itself does not count */
-    size_t most = 0;
-    for (unsigned v = 1; v < 256; v++)
-        if (n[v] > most) {
-            most = n[v];
-            best = v;
-        }
-    return best != 0 ? (uint8_t)best : TTL_DEFAULT;
-}
-
-static void survey_ports(const flow *f, repair_flow_facts *facts) {
-    majority port[2] = {{.value = 0}, {.value = 0}};
-    for (size_t i = 0; i < f->npackets; i++) {
-        const packet *p = &f->packets[i];
-        unsigned d = p->dir, proto = packet_proto(p);
-        if ((proto != PROTO_TCP && proto != PROTO_UDP) || transport_bytes(p) < 4)
-            continue;
-        const uint8_t *l4 = p->header + ip_bytes(p);
-        if (get16(l4) != 0)
-            majority_add(&port[d], get16(l4));
-        if (get16(l4 + 2) != 0)
-            majority_add(&port[!d], get16(l4 + 2));
+void repair_take(const repair_run *r, const packet *p, size_t number, repair_draft *x) {
+    header_view v = repair_view(&r->facts, p);
+    memset(x, 0, sizeof *x);
+    x->number = number;
+    x->dir = p->dir;
+    x->time_ns = p->time_ns;
+    unsigned least = v.ipv6 ? 40 : 20;
+    if (v.h == NULL) { /* too short for the flow's version: nothing but its time and side */
+        x->nip = least;
+        x->ip[0] = p->header[0];
+        return;
     }
-    for (unsigned d = 0; d < 2; d++)
-        facts->port[d] = port[d].value != 0 ? (uint16_t)port[d].value : (uint16_t)(PORT_DYNAMIC + d);
-    /* One host that talks to its own port: the two directions could not be told apart. */
-    if (facts->addr[0] == facts->addr[1] && facts->port[0] == facts->port[1])
-        facts->port[0] = facts->port[0] > 1 ? facts->port[0] - 1 : 2;
+    x->other_version = v.ipv6 != r->facts.ipv6;
+    x->nip = v.nip < 20 || v.nip > v.nheader ? least : v.nip;
+    unsigned nl4 = v.nheader - x->nip;
+    memcpy(x->ip, v.h, x->nip);
+    x->nl4 = nl4 < TRANSPORT_MAX ? nl4 : TRANSPORT_MAX;
+    memcpy(x->l4, v.h + x->nip, x->nl4);
+    x->payload = v.total > v.nheader ? v.total - v.nheader : 0;
+    unsigned proto = v.ipv6 != r->facts.ipv6 && proto_is_icmp(v.proto) ? 0 : v.proto;
+    x->whole = v.l4 != NULL && proto == r->facts.proto;
 }
 
-static void survey_echo(const flow *f, repair_flow_facts *facts) {
-    majority id = {.value = 0};
-    size_t nrequests = 0, nreplies = 0;
-    for (size_t i = 0; i < f->npackets; i++) {
-        const packet *p = &f->packets[i];
-        const uint8_t *l4 = p->header + ip_bytes(p);
-        if (!is_whole(p, PROTO_ICMP) || !icmp_is_echo(l4[0]))
-            continue;
-        majority_add(&id, get16(l4 + 4));
-        nrequests += l4[0] == ICMP_ECHO_REQUEST;
-        nreplies += l4[0] == ICMP_ECHO_REPLY;
-    }
-    facts->echo_id = nrequests + nreplies > 0 ? (uint16_t)id.value : get16(f->packets[0].header + 4);
-    facts->echo_type = nreplies > nrequests ? ICMP_ECHO_REPLY : ICMP_ECHO_REQUEST;
+unsigned repair_largest_payload(const repair_draft *x) {
+    return 65535 - x->nl4 - (x->ip[0] >> 4 == 6 ? x->nip - 40 : x->nip);
 }
 
-void repair_survey(const flow *f, repair_flow_facts *facts) {
-    majority addr[2] = {{.value = 0}, {.value = 0}};
-    size_t ttl[2][256];
-    memset(ttl, 0, sizeof ttl);
-    memset(facts, 0, sizeof *facts);
-    facts->proto = survey_protocol(f);
-    for (size_t i = 0; i < f->npackets; i++) {
-        const packet *p = &f->packets[i];
-        unsigned d = p->dir;
-        majority_add(&addr[d], get32(p->header + 12));
-        majority_add(&addr[!d], get32(p->header + 16));
-        ttl[d][p->header[8]]++;
-        facts->seen[d] = true;
-        unsigned flags = is_whole(p, PROTO_TCP) ? p->header[ip_bytes(p) + 13] : TCP_ACK;
-        if (!(flags & TCP_RST) || flags & TCP_SYN)
-            facts->last_going[d] = i + 1;
+/* The traffic class, hop limit and, in an IPv4 header, "do not fragment" of the other version's. */
+static void translate(const repair_facts *facts, repair_draft *x) {
+    uint8_t to[PACKET_HEADER_MAX] = {0};
+    if (facts->ipv6) {
+        to[0] = (uint8_t)(0x60 | x->ip[1] >> 4);
+        to[1] = (uint8_t)(x->ip[1] << 4);
+        to[7] = x->ip[8];
+    } else {
+        to[0] = 0x45;
+        to[1] = (uint8_t)(x->ip[0] << 4 | x->ip[1] >> 4);
+        put16(to + 6, IP_DONT_FRAGMENT);
+        to[8] = x->ip[7];
     }
-    for (unsigned d = 0; d < 2; d++) {
-        facts->addr[d] = (uint32_t)addr[d].value;
-        facts->ttl[d] = most_frequent_ttl(ttl[d]);
-    }
-    if (facts->proto == PROTO_ICMP)
-        survey_echo(f, facts);
-    else
-        survey_ports(f, facts);
+    memcpy(x->ip, to, sizeof to);
+    x->nip = facts->ipv6 ? 40 : 20;
+}
+
+void repair_version(repair_run *r, repair_draft *x) {
+    if (x->other_version)
+        translate(&r->facts, x);
+    x->ip[0] = (uint8_t)((x->ip[0] & 15) | (r->facts.ipv6 ? 0x60 : 0x40));
+}
+
+void repair_ihl(repair_run *r, repair_draft *x) {
+    if (!r->facts.ipv6)
+        x->ip[0] = (uint8_t)(0x40 | x->nip / 4);
 }
 
 /* Can this option be right without knowing the path? Source routes cannot (they would change the destination that the
  * transport checksum covers), nor can kinds whose contents we do not know. */
 static bool ip_option_stays(const uint8_t *option, unsigned nbytes) {
-    switch (option[0]) {
-    case IP_OPTION_RECORD_ROUTE:
-        return nbytes >= 7 && nbytes % 4 == 3 && option[2] >= 4 && option[2] <= nbytes + 1 && option[2] % 4 == 0;
-    case IP_OPTION_TIMESTAMP:
-        return nbytes >= 8 && nbytes % 4 == 0 && option[2] >= 5 && option[2] <= nbytes + 1 && option[2] % 4 == 1 &&
-               (option[3] & 15) == 0;
-    case IP_OPTION_STREAM:
-    case IP_OPTION_ROUTER_ALERT:
-        return nbytes == 4;
-    default:
-        return false;
-    }
+    static const uint8_t kinds[] = {7, 68, 136, 148}; /* record route, timestamp, stream identifier, router alert */
+    return ip_option_length(option, nbytes) != 0 && memchr(kinds, option[0], sizeof kinds) != NULL;
 }
 
 /* Copy the options that can stay, and pad. A list without a fault is copied as it is. */
-static unsigned repair_ip_options(const uint8_t *list, unsigned nbytes, uint8_t *out) {
+static unsigned copy_ipv4_options(const uint8_t *list, unsigned nbytes, uint8_t *out) {
     unsigned n = 0, last = 0;
-    for (unsigned at = 0; at < nbytes && list[at] != IP_OPTION_EOL;) {
-        unsigned size = list[at] == IP_OPTION_NOP ? 1 : nbytes - at >= 2 ? list[at + 1] : 0;
-        if (size == 0 || size > nbytes - at || (list[at] != IP_OPTION_NOP && size < 3))
+    for (unsigned at = 0; at < nbytes && list[at] != 0;) {
+        unsigned size = ip_option_length(list + at, nbytes - at);
+        if (size == 0)
             break;
         bool nop = list[at] == IP_OPTION_NOP;
         if (nop || ip_option_stays(list + at, size)) {
@@ -152,44 +85,182 @@ static unsigned repair_ip_options(const uint8_t *list, unsigned nbytes, uint8_t 
     if (last == 0)
         return 0; /* nothing but padding */
     while (n % 4 != 0)
-        out[n++] = IP_OPTION_EOL;
+        out[n++] = 0;
     return n;
 }
 
-void repair_take(const packet *p, const repair_flow_facts *facts, repair_packet *x) {
-    const uint8_t *h = p->header;
-    unsigned nip = ip_bytes(p), d = p->dir;
-    memset(x, 0, sizeof *x);
-    x->payload = packet_payload(p);
-    x->nl4 = transport_bytes(p);
-    memcpy(x->l4, h + nip, x->nl4);
-    x->whole = is_whole(p, facts->proto);
-
-    memcpy(x->ip, h, 20);
-    x->nip = 20 + repair_ip_options(h + 20, nip - 20, x->ip + 20);
-    x->ip[0] = (uint8_t)(0x40 | x->nip / 4);
-    put16(x->ip + 6, get16(h + 6) & 0x4000); /* "do not fragment" may stay; the packet is whole */
-    x->ip[8] = facts->ttl[d];
-    x->ip[9] = facts->proto;
-    put32(x->ip + 12, facts->addr[d]);
-    put32(x->ip + 16, facts->addr[!d]);
+/* May this extension header stand at this place, with contents that can be right? Those of authentication and mobility
+ * cannot, and with segments left the destination would be another. */
+static bool extension_stays(const uint8_t *h, unsigned kind, unsigned n, bool first, unsigned seen[256]) {
+    bool options = kind == IPV6_HOP_BY_HOP || kind == IPV6_DESTINATION;
+    if (options && !ip_extension_options_parse(h + 2, n - 2))
+        return false;
+    if ((kind == IPV6_HOP_BY_HOP && !first) || seen[kind] >= (kind == IPV6_DESTINATION ? 2u : 1u))
+        return false;
+    return options || kind == IPV6_FRAGMENT || (kind == IPV6_ROUTING && h[3] == 0);
 }
 
-void repair_look_ahead(const flow *f, size_t i, size_t cursor[2], repair_packet *x) {
-    for (unsigned d = 0; d < 2; d++) {
-        size_t *c = &cursor[d];
-        if (*c <= i)
-            *c = i + 1;
-        while (*c < f->npackets && (f->packets[*c].dir != d || !is_whole(&f->packets[*c], PROTO_TCP)))
-            ++*c;
-        x->follows[d] = *c < f->npackets;
-        if (x->follows[d])
-            x->following_seq[d] = get32(f->packets[*c].header + ip_bytes(&f->packets[*c]) + 4);
+static void copy_extensions(const repair_facts *facts, repair_draft *x) {
+    uint8_t from[PACKET_HEADER_MAX];
+    unsigned kind = x->ip[6], n = 40, seen[256] = {0}, link = 6; /* link: the byte that names the next header */
+    unsigned room = PACKET_HEADER_MAX - (facts->proto == PROTO_TCP ? TRANSPORT_MAX : 8);
+    memcpy(from, x->ip, x->nip);
+    for (unsigned at = 40; at < x->nip;) {
+        unsigned size = ip_extension_length(from, kind, at), next = from[at];
+        if (n + size <= room && extension_stays(from + at, kind, size, n == 40, seen)) {
+            seen[kind]++;
+            memcpy(x->ip + n, from + at, size);
+            x->ip[link] = (uint8_t)kind;
+            link = n;
+            n += size;
+        }
+        kind = next;
+        at += size;
     }
-    for (size_t k = i + 1; k < f->npackets && f->packets[k].dir != f->packets[i].dir && !x->peer_goes_on; k++)
-        x->peer_goes_on = packet_payload(&f->packets[k]) > 1; /* one byte may be a probe */
+    x->ip[link] = (uint8_t)kind;
+    x->nip = n;
 }
 
-unsigned repair_largest_payload(const repair_packet *x) {
-    return 65535 - x->nip - x->nl4;
+void repair_ip_options(repair_run *r, repair_draft *x) {
+    if (r->facts.ipv6) {
+        copy_extensions(&r->facts, x);
+        return;
+    }
+    uint8_t list[PACKET_HEADER_MAX];
+    unsigned n = x->nip - 20;
+    memcpy(list, x->ip + 20, n);
+    x->nip = 20 + copy_ipv4_options(list, n, x->ip + 20);
+    x->ip[0] = (uint8_t)(0x40 | x->nip / 4);
+}
+
+/* The packet is whole: what would follow a first fragment is not there. */
+void repair_fragment(repair_run *r, repair_draft *x) {
+    if (!r->facts.ipv6) {
+        put16(x->ip + 6, get16(x->ip + 6) & IP_DONT_FRAGMENT);
+        return;
+    }
+    unsigned kind = x->ip[6];
+    for (unsigned at = 40; at < x->nip;) {
+        unsigned n = ip_extension_length(x->ip, kind, at);
+        if (kind == IPV6_FRAGMENT) {
+            x->ip[at + 1] = 0;
+            put16(x->ip + at + 2, 0);
+        }
+        kind = x->ip[at];
+        at += n;
+    }
+}
+
+/* The transport header's own bytes, and a payload that the length field can say. */
+void repair_length(repair_run *r, repair_draft *x) {
+    unsigned proto = r->facts.proto;
+    if (!x->whole)
+        x->nl4 = transport_least(proto);
+    else if (proto != PROTO_TCP)
+        x->nl4 = 8;
+    if (proto == PROTO_UDP)
+        x->payload = repair_service_payload(&r->facts, x->payload);
+    if (x->payload > repair_largest_payload(x))
+        x->payload = repair_largest_payload(x);
+    x->measured = true;
+}
+
+/* IPv6: the last link of the chain. */
+void repair_protocol(repair_run *r, repair_draft *x) {
+    unsigned link = 9;
+    if (r->facts.ipv6) {
+        unsigned kind = x->ip[link = 6];
+        for (unsigned at = 40; at < x->nip;) {
+            unsigned n = ip_extension_length(x->ip, kind, at);
+            kind = x->ip[link = at];
+            at += n;
+        }
+    }
+    x->ip[link] = r->facts.proto;
+    if (x->whole)
+        return;
+    if (r->facts.proto == PROTO_TCP) {
+        repair_tcp_blank(x);
+    } else if (r->facts.proto == PROTO_UDP) {
+        memset(x->l4, 0, sizeof x->l4);
+        repair_udp_length(r, x);
+    } else {
+        repair_icmp_blank(r, x);
+    }
+}
+
+void repair_addresses(repair_run *r, repair_draft *x) {
+    unsigned n = r->facts.ipv6 ? 16 : 4, at = r->facts.ipv6 ? 8 : 12;
+    ip_address_put(r->facts.addr[x->dir], x->ip + at, n);
+    ip_address_put(r->facts.addr[!x->dir], x->ip + at + n, n);
+}
+
+void repair_ports(repair_run *r, repair_draft *x) {
+    if (!proto_is_icmp(r->facts.proto)) {
+        put16(x->l4, r->facts.port[x->dir]);
+        put16(x->l4 + 2, r->facts.port[!x->dir]);
+    } else if (r->facts.echo) {
+        put16(x->l4 + 4, r->facts.echo_id);
+    }
+}
+
+void repair_ttl(repair_run *r, repair_draft *x) {
+    x->ip[r->facts.ipv6 ? 7 : 8] = r->facts.ttl[x->dir];
+}
+
+void repair_flow_label(repair_run *r, repair_draft *x) {
+    if (r->facts.ipv6)
+        put32(x->ip, (get32(x->ip) & 0xfff00000) | r->facts.label[x->dir]);
+}
+
+void repair_ip_id(repair_run *r, repair_draft *x) {
+    uint16_t id = get16(x->ip + 4);
+    if (r->facts.ipv6 || get16(x->ip + 6) & IP_DONT_FRAGMENT || !r->id_known[x->dir] || id != r->id[x->dir])
+        return;
+    put16(x->ip + 4, id == 0xffff ? 1 : id + 1u);
+}
+
+static unsigned tos_of(const packet *p) {
+    return packet_is_ipv6(p) ? (p->header[0] & 15u) << 4 | p->header[1] >> 4 : p->header[1];
+}
+
+/* The most frequent value of those that count, by votes. */
+static unsigned best_dscp(const double weight[64], const size_t n[64], size_t all) {
+    unsigned best = 64;
+    for (int must_count = 1; must_count >= 0 && best == 64; must_count--)
+        for (unsigned v = 0; v < 64; v++)
+            if (n[v] > 0 && (!must_count || dscp_counts(n[v], all)) && (best == 64 || weight[v] > weight[best]))
+                best = v;
+    return best;
+}
+
+void repair_dscp(flow *f, const packet_votes *votes, const repair_note *notes, repair_counts *counts) {
+    double weight[2][64] = {{0}};
+    size_t n[2][64] = {{0}}, all[2] = {0, 0};
+    for (size_t i = 0; i < f->npackets; i++) {
+        const packet *p = &f->packets[i];
+        unsigned v = tos_of(p) >> 2;
+        weight[p->dir][v] += repair_weight(votes, notes, i, VOTE_TOS);
+        n[p->dir][v]++;
+        all[p->dir]++;
+    }
+    unsigned best[2] = {best_dscp(weight[0], n[0], all[0]), best_dscp(weight[1], n[1], all[1])};
+    for (size_t i = 0; i < f->npackets; i++) {
+        packet *p = &f->packets[i];
+        unsigned tos = tos_of(p), d = p->dir, to = best[d] << 2 | (tos & 3);
+        if (tos >> 2 == best[d] || dscp_counts(n[d][tos >> 2], all[d]))
+            continue;
+        if (packet_is_ipv6(p)) {
+            p->header[0] = (uint8_t)(0x60 | to >> 4);
+            p->header[1] = (uint8_t)(to << 4 | (p->header[1] & 15));
+        } else {
+            p->header[1] = (uint8_t)to;
+            put16(p->header + 10, checksum_ipv4(p));
+        }
+        unsigned bits = (unsigned)__builtin_popcount(tos ^ to);
+        counts->rule_packets[CHECK_DSCP]++;
+        counts->rule_bits[CHECK_DSCP] += bits;
+        counts->bits_changed += bits;
+        counts->packets_changed += !notes[i].changed;
+    }
 }

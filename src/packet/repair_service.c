@@ -19,7 +19,7 @@ static const service services[] = {
     {PROTO_UDP, 5355, 19}, /* LLMNR, RFC 4795 section 2.1 */
 };
 
-unsigned repair_service_payload(const repair_flow_facts *facts, unsigned payload) {
+unsigned repair_service_payload(const repair_facts *facts, unsigned payload) {
     if (payload == 0)
         return 0;
     for (size_t i = 0; i < sizeof services / sizeof *services; i++) {

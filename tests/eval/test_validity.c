@@ -32,6 +32,7 @@ static packet ip_packet(unsigned proto, unsigned nl4, unsigned npayload, unsigne
     uint32_t client = 0xc6336401 + number, server = 0xc0000201;
     p.header[0] = 0x45;
     put16(p.header + 2, 20 + nl4 + npayload);
+    p.header[6] = 0x40;
     p.header[8] = dir ? 60 : 64;
     p.header[9] = (uint8_t)proto;
     put32(p.header + 12, dir ? server : client);
@@ -203,7 +204,8 @@ static void set8(packet *p, unsigned at, unsigned v) {
     p->header[at] = (uint8_t)v;
 }
 
-static void break_rule(bench *b, check_rule rule) {
+/* False for a rule that no flow here can break alone; tests/packet/test_check.c breaks every one. */
+static bool break_rule(bench *b, check_rule rule) {
     packet *tcp = synthetic_packet(b, FLOW_TCP, 5), *udp = synthetic_packet(b, FLOW_UDP, 3),
            *icmp = synthetic_packet(b, FLOW_ICMP, 2);
     switch (rule) {
@@ -258,9 +260,52 @@ static void break_rule(bench *b, check_rule rule) {
     case CHECK_TIME:
         udp->time_ns -= 1000000000;
         break;
+    case CHECK_FRAGMENT:
+        set8(udp, 6, 0x80);
+        break;
+    case CHECK_RESERVED:
+        put16(tcp->header + 38, 7);
+        break;
+    case CHECK_DSCP:
+        set8(udp, 1, 4);
+        break;
+    case CHECK_IP_ID:
+        set8(udp, 6, 0);
+        break;
+    case CHECK_HANDSHAKE:
+        set8(synthetic_packet(b, FLOW_TCP, 9), 33, TCP_SYN | TCP_ACK);
+        break;
+    case CHECK_RESET:
+        set8(synthetic_packet(b, FLOW_TCP, 7), 33, TCP_RST | TCP_ACK);
+        break;
+    case CHECK_WINDOW:
+        put16(synthetic_packet(b, FLOW_TCP, 9)->header + 34, 0);
+        break;
+    case CHECK_REPEAT: /* data that shrink to nothing */
+        put16(synthetic_packet(b, FLOW_TCP, 6)->header + 2, 40);
+        set8(synthetic_packet(b, FLOW_TCP, 6), 33, TCP_ACK);
+        set8(tcp, 33, TCP_ACK);
+        put16(tcp->header + 2, 40);
+        break;
+    case CHECK_NEGOTIATED: /* a SYN without MSS */
+        memset(synthetic_packet(b, FLOW_TCP, 0)->header + 40, 1, 4);
+        break;
+    case CHECK_ECHO:
+        put16(synthetic_packet(b, FLOW_ICMP, 3)->header + 26, 99);
+        break;
     case CHECK_COUNT:
         break;
+    default:
+        return false;
     }
+    return true;
+}
+
+/* Rows fail the rule; false too where none is subject to it. */
+static bool fails(const report *r, const char *rule, size_t column) {
+    const report_cell *c = cell(r, "validity-rules", rule, column);
+    assert_non_null(c);
+    return c->kind == CELL_NUMBER && c->x > 0;
 }
 
 static void every_rule_moves_its_figure(void **state) {
@@ -268,15 +313,18 @@ static void every_rule_moves_its_figure(void **state) {
     for (int rule = 0; rule <= CHECK_COUNT; rule++) {
         bench b;
         bench_open(&b, 1, false, false);
-        break_rule(&b, (check_rule)rule); /* CHECK_COUNT: nothing is broken */
+        if (!break_rule(&b, (check_rule)rule)) { /* CHECK_COUNT: nothing is broken */
+            bench_close(&b);
+            continue;
+        }
         judge(&b);
-        print_message("%s\n", rule < CHECK_COUNT ? check_names[rule] : "nothing broken");
+        print_message("%s\n", rule < CHECK_COUNT ? check_rules[rule].name : "nothing broken");
         if (rule < CHECK_COUNT)
-            assert_true(number(b.r, "validity-rules", check_names[rule], COLUMN_SYNTHETIC) > 0);
+            assert_true(number(b.r, "validity-rules", check_rules[rule].name, COLUMN_SYNTHETIC) > 0);
         for (int k = 0; k < CHECK_COUNT && rule == CHECK_COUNT; k++)
-            assert_true(number(b.r, "validity-rules", check_names[k], COLUMN_SYNTHETIC) == 0);
+            assert_false(fails(b.r, check_rules[k].name, COLUMN_SYNTHETIC));
         for (int k = 0; k < CHECK_CHECKSUM_IP; k++)
-            assert_true(number(b.r, "validity-rules", check_names[k], COLUMN_HELD_OUT) == 0);
+            assert_false(fails(b.r, check_rules[k].name, COLUMN_HELD_OUT));
         bool row_rule = rule < CHECK_COUNT && (check_row_rules >> rule & 1);
         assert_int_equal(value(b.r, "validity.after") < 1, row_rule);
         assert_int_equal(number(b.r, "validity-passing", "flows passing all", COLUMN_SYNTHETIC) < 100, row_rule);

@@ -1,9 +1,17 @@
 /* Repair: hand-made faults, every shared flow, random flows of both layouts and random header bytes. After a repair
  * every rule passes, checksums included, and a second repair changes nothing. */
 #include "packet/check.h"
+#include "packet/check_priv.h"
 #include "packet/layout.h"
 #include "packet/repair.h"
 #include "segments.h"
+
+/* The sanitizers take ten times as long. */
+#if defined(__SANITIZE_ADDRESS__)
+enum { SLOWER = 10 };
+#else
+enum { SLOWER = 1 };
+#endif
 
 /* Written to a capture and read again, the flow must be one, with the same directions. */
 static void assert_one_flow(const flow *f, const char *what, uint64_t item) {
@@ -32,7 +40,7 @@ static void assert_right(const flow *f, const char *what, uint64_t item) {
         for (int r = 0; r < CHECK_COUNT; r++)
             if (failed[i] >> r & 1)
                 fail_msg("%s %llu: packet %zu of %zu fails %s after repair", what, (unsigned long long)item, i,
-                         f->npackets, check_names[r]);
+                         f->npackets, check_rules[r].name);
         assert_true(i == 0 || p->time_ns > p[-1].time_ns);
         assert_int_equal(p->wire_len, packet_total_len(p));
         assert_true(p->dir <= 1 && (i > 0 || p->dir == 0));
@@ -58,6 +66,9 @@ static repair_counts repair_twice(flow *f, const char *what, uint64_t item) {
             for (size_t b = 0; b < PACKET_HEADER_MAX; b++)
                 if (once[i].header[b] != f->packets[i].header[b])
                     print_message("byte %zu: %02x %02x\n", b, once[i].header[b], f->packets[i].header[b]);
+            for (int r = 0; r < CHECK_COUNT; r++)
+                if (second.rule_packets[r] > 0)
+                    print_message("rule %s\n", check_rules[r].name);
             fail_msg("%s %llu: a second repair changes packet %zu of %zu", what, (unsigned long long)item, i, n);
         }
     assert_int_equal(second.packets_changed + second.bits_changed + second.packets_dropped, 0);
@@ -65,7 +76,8 @@ static repair_counts repair_twice(flow *f, const char *what, uint64_t item) {
     return first;
 }
 
-/* A conversation, and what becomes of it: only the lines that change, by number. */
+/* A conversation, and what becomes of it: only the lines that change, by number. A line of direction GONE goes. */
+enum { GONE = 9 };
 typedef struct change {
     size_t number;
     line after;
@@ -90,23 +102,23 @@ static const scene scenes[] = {
      6,
      1,
      {OPEN, L(0, A | F, 1, 1, 10), L(0, A | P, 12, 1, 50), L(1, A, 1, 12, 5)},
-     {{4, L(0, A | P, 12, 1, 0)}}},
+     {{4, L(GONE, 0, 0, 0, 0)}}},
     {"a second FIN",
      6,
      1,
      {OPEN, L(0, A | F, 1, 1, 10), L(0, A | F, 12, 1, 0), L(0, A | F, 1, 1, 10)},
-     {{4, L(0, A, 12, 1, 0)}}},
+     {{4, L(GONE, 0, 0, 0, 0)}}},
     {"a RST in the middle, and one at the end",
      6,
      1,
      {OPEN, L(0, R | A, 1, 1, 0), L(0, A | P, 1, 1, 50), L(1, R, 1, 0, 0)},
-     {{3, L(0, A, 1, 1, 0)}}},
+     {{3, L(GONE, 0, 0, 0, 0)}}},
     {"a RST, packets on their way, and its repetition",
      6,
      0,
      {OPEN, L(0, R | A, 1, 1, 0), L(1, A | P, 1, 1, 50), L(0, R, 1, 0, 0)},
      {{0}}},
-    {"refused", 2, 0, {L(0, S, 0, 0, 0), L(1, R | A, 0, 1, 0)}, {{0}}},
+    {"refused: number 0", 2, 1, {L(0, S, 0, 0, 0), L(1, R, 0, 1, 0)}, {{1, L(1, R | A, (uint32_t)-ISN_1, 1, 0)}}},
     {"SYN in the middle",
      5,
      2,
@@ -139,11 +151,37 @@ static const scene scenes[] = {
      1,
      {OPEN, L(0, A, 1, 1, 10), L(0, A, 65547, 1, 10), L(0, A, 21, 1, 10)},
      {{4, L(0, A, 11, 1, 10)}}},
-    {"acknowledgements ahead, inside and back",
+    {"acknowledgements ahead, inside and overtaken",
      8,
+     2,
+     {OPEN, L(0, A, 1, 1, 10), L(0, A, 11, 1, 10), L(1, A, 1, 70000, 0), L(1, A, 1, 15, 0), L(1, A, 1, 11, 3)},
+     {{5, L(1, A, 1, 21, 0)}, {6, L(GONE, 0, 0, 0, 0)}}},
+    {"both open at once",
+     5,
+     0,
+     {O(0, S, 0, 0, 0, MSS), O(1, S, 0, 0, 0, MSS), L(0, S | A, 0, 1, 0), L(1, S | A, 0, 1, 0), L(0, A | P, 1, 1, 9)},
+     {{0}}},
+    {"a second SYN of the other side, and no answer to it",
+     4,
+     1,
+     {OPEN, L(1, S, 0, 0, 0)},
+     {{3, L(1, S | A, 0, 1, 0)}}},
+    {"lost before the observer: duplicates that were asked for",
+     8,
+     0,
+     {OPEN, L(1, A | P, 1, 1, 10), L(1, A | P, 11, 1, 10), L(0, A, 1, 11, 0), L(0, A, 1, 11, 0),
+      L(1, A | P, 11, 1, 10)},
+     {{0}}},
+    {"acknowledgements once more, and PSH without data",
+     7,
      3,
-     {OPEN, L(0, A, 1, 1, 10), L(0, A, 11, 1, 10), L(1, A, 1, 70000, 0), L(1, A, 1, 15, 0), L(1, A, 1, 1, 3)},
-     {{5, L(1, A, 1, 21, 0)}, {6, L(1, A, 1, 21, 0)}, {7, L(1, A, 1, 21, 3)}}},
+     {OPEN, L(0, A, 1, 1, 0), L(0, A | P, 1, 1, 20), L(1, A, 1, 21, 0), L(1, A | P, 1, 21, 0)},
+     {{3, L(GONE, 0, 0, 0, 0)}, {6, L(GONE, 0, 0, 0, 0)}, {4, L(0, A | P, 1, 1, 20)}}},
+    {"a probe is answered by the same again",
+     6,
+     0,
+     {OPEN, L(0, A | P, 1, 1, 20), L(1, A, 1, 21, 0), L(0, A, 20, 1, 0)},
+     {{0}}},
     {"one direction",
      5,
      0,
@@ -169,16 +207,16 @@ static const scene scenes[] = {
      4,
      {O(0, S, 0, 0, 0, MSS TS("\5", "\7")), O(1, S | A, 0, 1, 0, MSS TS("\x50", "\5")),
       O(0, A, 1, 1, 0, TS("\4", "\x50")), O(0, A, 1, 1, 9, TS("\6", "\x4f")), O(1, A, 1, 10, 0, TS("\x51", "\5")),
-      O(1, A, 1, 10, 0, TS("\x52", "\0"))},
+      O(1, A, 1, 10, 3, TS("\x52", "\0"))},
      {{0, O(0, S, 0, 0, 0, MSS TS("\5", "\0"))},
       {2, O(0, A, 1, 1, 0, TS("\5", "\x50"))},
       {3, O(0, A, 1, 1, 9, TS("\6", "\x50"))},
-      {5, O(1, A, 1, 10, 0, TS("\x52", "\6"))}}},
-    {"a FIN on old data",
-     6,
+      {5, O(1, A, 1, 10, 3, TS("\x52", "\6"))}}},
+    {"a FIN before data that were sent",
+     7,
      1,
-     {OPEN, L(0, A, 1, 1, 10), L(0, A | F, 1, 1, 10), L(1, A, 1, 22, 0)},
-     {{4, L(0, A | F, 11, 1, 10)}}},
+     {OPEN, L(0, A, 1, 1, 10), L(0, A, 11, 1, 10), L(0, A | F, 1, 1, 10), L(1, A, 1, 32, 0)},
+     {{5, L(0, A | F, 21, 1, 10)}}},
 };
 
 static void test_scenes(void **state) {
@@ -196,10 +234,16 @@ static void test_scenes(void **state) {
                 lines[k].options = MSS;
                 lines[k].noptions = 4;
             }
-        lines_flow(lines, x->n, &want);
-        repair_twice(&f, x->name, i);
-        assert_int_equal(f.npackets, x->n);
+        flow_init(&want);
         for (size_t k = 0; k < x->n; k++) {
+            packet p = line_packet(&lines[k], k);
+            if (lines[k].dir != GONE)
+                assert_int_equal(flow_add(&want, &p), ST_OK);
+        }
+        repair_twice(&f, x->name, i);
+        if (f.npackets != want.npackets)
+            fail_msg("%s: %zu packets instead of %zu", x->name, f.npackets, want.npackets);
+        for (size_t k = 0; k < want.npackets; k++) {
             const packet *got = &f.packets[k], *p = &want.packets[k];
             if (got->nheader != p->nheader || memcmp(got->header, p->header, p->nheader) != 0)
                 fail_msg("%s: packet %zu: flags %x seq %d ack %d payload %u header %u instead of %x %d %d %u %u",
@@ -279,7 +323,7 @@ static void test_time_window_direction(void **state) {
 
 /* A window may be shut once the room offered before (1000 bytes, in every line) is used up, and not sooner. */
 static void test_shut_window(void **state) {
-    static const struct { unsigned payload, expect; } rows[] = {{1000, 0}, {999, 1000}, {0, 1000}};
+    static const struct { unsigned payload, expect; } rows[] = {{1000, 0}, {999, 1000}, {1, 1000}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         unsigned n = rows[i].payload;
         const line lines[] = {{0, S, 0, 0, 0, NULL, 0},
@@ -389,15 +433,50 @@ static void use_port(flow *f, uint16_t port) {
         }
 }
 
-/* ports: services whose port the flows use in turn; none: as the cells say. */
-static void random_flows(const layout *l, uint64_t n, const uint16_t *ports, size_t nports) {
+/* The same packet under IPv6: addresses, label and class of the direction with a wrong bit now and then, and extension
+ * headers of any kind, right or not. */
+static void to_ipv6(packet *p, rng *r) {
+    static const uint8_t kinds[] = {0, 43, 44, 51, 60, 135};
+    uint8_t l4[60], *h = p->header;
+    unsigned nl4 = p->nheader - packet_ip_nheader(p), payload = packet_payload(p), nip = 40;
+    nl4 = nl4 < sizeof l4 ? nl4 : sizeof l4;
+    memcpy(l4, packet_l4(p), nl4);
+    uint8_t proto = h[9] == PROTO_ICMP ? PROTO_ICMPV6 : h[9], ttl = h[8];
+    if (proto == PROTO_ICMPV6 && rng_below(r, 2))
+        l4[0] = (uint8_t)(rng_below(r, 2) ? 128u + (p->dir & 1) : 1 + rng_below(r, 4));
+    memset(h, 0, sizeof p->header);
+    h[0] = 0x60;
+    h[7] = ttl;
+    h[8] = h[24] = 0x20;
+    h[23] = p->dir ? 2 : 1;
+    h[39] = p->dir ? 1 : 2;
+    unsigned link = 6;
+    for (unsigned n = rng_below(r, 4); n > 1 && nip + 16 + nl4 <= PACKET_HEADER_MAX; n--) {
+        uint8_t kind = kinds[rng_below(r, 6)];
+        h[link] = kind;
+        link = nip;
+        h[nip + 1] = kind == 44 ? 0 : (uint8_t)rng_below(r, 2);
+        for (unsigned i = 2; i < 8; i++)
+            h[nip + i] = (uint8_t)(rng_below(r, 2) ? rng_below(r, 8) : 0);
+        nip += ip_extension_length(h, kind, nip);
+    }
+    h[link] = proto;
+    memcpy(h + nip, l4, nl4);
+    p->nheader = (uint8_t)(nip + nl4);
+    put16(h + 4, nip - 40 + nl4 + payload);
+    for (unsigned n = rng_below(r, 4); n > 0; n--)
+        h[rng_below(r, 40)] ^= (uint8_t)(1u << rng_below(r, 8));
+}
+
+/* ports: services whose port the flows use in turn; none: as the cells say. votes: some packets weigh more. */
+static uint64_t random_flows(const layout *l, uint64_t n, const uint16_t *ports, size_t nports, bool ipv6) {
     enum { ROWS = 24 };
     int8_t *cells = malloc(ROWS * l->ncells);
     repair_counts all = {.flows = 0};
     flow f;
     flow_init(&f);
     assert_non_null(cells);
-    for (uint64_t item = 0; item < n; item++) {
+    for (uint64_t item = 0; item < n / SLOWER; item++) {
         rng r = rng_make(7, item, RNG_TEST);
         flow_plan plan = random_plan(&r);
         size_t nrows = 1 + rng_below(&r, ROWS);
@@ -406,35 +485,133 @@ static void random_flows(const layout *l, uint64_t n, const uint16_t *ports, siz
         assert_int_equal(f.npackets, nrows);
         if (nports > 0)
             use_port(&f, ports[item % nports]);
+        for (size_t i = 0; ipv6 && i < f.npackets; i++)
+            to_ipv6(&f.packets[i], &r);
         repair_counts c = repair_twice(&f, l->name, item);
-        assert_int_equal(c.packets_dropped, 0);
-        all.packets += c.packets;
-        all.bits += c.bits;
-        all.bits_changed += c.bits_changed;
+        repair_counts_add(&all, &c);
     }
-    print_message("%s, random cells: %llu packets, %.3f of the header bits changed\n", l->name,
-                  (unsigned long long)all.packets, (double)all.bits_changed / (double)all.bits);
+    print_message("%s%s, random cells: %llu packets, %.3f of the header bits changed, %llu packets gone\n", l->name,
+                  ipv6 ? " under IPv6" : "", (unsigned long long)all.packets,
+                  (double)all.bits_changed / (double)all.bits, (unsigned long long)all.packets_dropped);
     flow_clear(&f);
     free(cells);
+    return all.packets;
 }
 
-static void test_random_relative(void **state) {
-    random_flows(&layout_relative, 20000, NULL, 0);
-}
-static void test_random_services(void **state) {
+/* A million rows, in less than 20 seconds. */
+static void test_million(void **state) {
     static const uint16_t ports[] = {22, 53, 123};
-    random_flows(&layout_relative, 6000, ports, 3);
+    uint64_t rows = random_flows(&layout_relative, 26000, NULL, 0, false);
+    rows += random_flows(&layout_relative, 6000, ports, 3, false);
+    rows += random_flows(&layout_relative, 14000, NULL, 0, true);
+    rows += random_flows(&layout_nprint, 26000, NULL, 0, false);
+    rows += random_flows(&layout_nprint, 10000, NULL, 0, true);
+    assert_true(rows * SLOWER >= 1000000);
 }
 
-static void test_random_nprint(void **state) {
-    random_flows(&layout_nprint, 20000, NULL, 0);
+/* The votes of few sure packets outweigh those of many unsure ones; of equal ones the earliest is taken. */
+static void test_votes(void **state) {
+    packet_votes votes[WHOLE];
+    flow f;
+    for (unsigned sure = 0; sure < 2; sure++) {
+        lines_flow(whole_lines, WHOLE, &f);
+        for (size_t i = 0; i < WHOLE; i++)
+            for (unsigned v = 0; v < VOTE_COUNT; v++)
+                votes[i].weight[v] = 0.125f;
+        for (size_t i = 0; i < 4; i++) { /* of side 0: 0, 2, 3 */
+            f.packets[i].header[8] = 99;
+            votes[i].weight[VOTE_TTL] = sure ? 1 : 0.125f;
+        }
+        assert_int_equal(repair_flow(&f, votes, NULL), ST_OK);
+        assert_int_equal(f.packets[12].header[8], sure ? 99 : 64);
+        assert_int_equal(f.packets[0].header[8], sure ? 99 : 64);
+        flow_clear(&f);
+    }
+    lines_flow(whole_lines, 3, &f); /* SYN and ACK of side 0 */
+    f.packets[0].header[8] = 33;
+    assert_int_equal(repair_flow(&f, NULL, NULL), ST_OK);
+    assert_int_equal(f.packets[2].header[8], 33);
+    flow_clear(&f);
+    lines_flow(whole_lines, 3, &f); /* hopeless packets go, and their votes with them */
+    f.packets[0].nheader = 10;
+    f.packets[1].header[8] = 50;
+    f.packets[2].dir = 1;
+    memset(votes, 0, sizeof votes);
+    votes[1].weight[VOTE_TTL] = 1;
+    assert_int_equal(repair_flow(&f, votes, NULL), ST_OK);
+    assert_int_equal(f.npackets, 2);
+    assert_int_equal(f.packets[1].header[8], 50);
+    flow_clear(&f);
+}
+
+/* The nearest list that such a segment may have, by changed bits; alone, before anything is known of a connection. */
+static void test_grammar(void **state) {
+    static const struct {
+        const char *name;
+        uint8_t flags;
+        unsigned n;
+        const char *list, *expect;
+    } rows[] = {
+        {"a wrong bit in a length", S, 8, "\2\6\5\xb4\3\3\7\1", "\2\4\5\xb4\3\3\7\1"},
+        {"a wrong bit in a kind", S, 8, "\2\4\5\xb4\2\3\7\1", "\2\4\5\xb4\3\3\7\1"},
+        {"a wrong NOP", A, 12, "\1\3\x08\x0a\1\2\3\4\5\6\7\x08", "\1\1\x08\x0a\1\2\3\4\5\6\7\x08"},
+        {"two wrong bits in time stamps", A, 12, "\1\1\x09\x0b\1\2\3\4\5\6\7\x08", "\1\1\x08\x0a\1\2\3\4\5\6\7\x08"},
+        {"an option that ends too soon", S, 8, "\2\4\5\xb4\3\3\7\2", "\2\4\5\xb4\3\3\7\0"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const line l = {0, rows[i].flags, 0, 0, rows[i].flags == A ? 5 : 0, rows[i].list, rows[i].n};
+        flow f;
+        lines_flow(&l, 1, &f);
+        repair_twice(&f, rows[i].name, i);
+        if (f.packets[0].nheader != 40 + rows[i].n || memcmp(f.packets[0].header + 40, rows[i].expect, rows[i].n) != 0)
+            fail_msg("%s: not the nearest list (%u bytes, %02x %02x %02x %02x)", rows[i].name,
+                     f.packets[0].nheader - 40u, f.packets[0].header[40], f.packets[0].header[41],
+                     f.packets[0].header[44], f.packets[0].header[45]);
+        flow_clear(&f);
+    }
+}
+
+/* Messages of ICMP stay messages, with room for what they quote; extension headers and options that parse stay. */
+static void test_messages(void **state) {
+    flow f;
+    flow_init(&f);
+    for (unsigned i = 0; i < 4; i++) {
+        add(&f, PROTO_ICMP, 0, i == 2 ? 30 : 84, i == 1 ? "\x0b\0\0\0\0\0\0\0" : "\3\3\0\0\0\0\0\0");
+        put16(f.packets[i].header + 4, i + 1);
+    }
+    f.packets[3].header[20] = 0xc8;
+    repair_twice(&f, "messages", 0);
+    static const uint8_t types[] = {3, 11, 3, 3};
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(f.packets[i].header[20], types[i]);
+        assert_int_equal(packet_payload(&f.packets[i]), i == 2 ? 28 : 56);
+    }
+    flow_clear(&f);
+
+    static const uint8_t six[] = {0x60, 0,    0, 9,    0, 36, 0,  64,   0x20, 1,   0xd,  0xb8, 0, 0, 0, 0, 0,
+                                  0,    0,    0, 0,    0, 0,  1,  0x20, 1,    0xd, 0xb8, 0,    0, 0, 0, 0, 0,
+                                  0,    0,    0, 0,    0, 2,  60, 0,    5,    2,   0,    0,    1, 0, /* hop-by-hop:
+                                                                                                        router alert */
+                                  17,   0,    1, 9,    0, 0,  0,  0, /* destination: an option beyond it */
+                                  0x30, 0x39, 0, 0x35, 0, 20, 0,  0};
+    packet p = {.nheader = sizeof six, .time_ns = 5};
+    memcpy(p.header, six, sizeof six);
+    assert_int_equal(flow_add(&f, &p), ST_OK);
+    repair_twice(&f, "extensions", 0);
+    assert_int_equal(f.packets[0].nheader, sizeof six - 8);
+    assert_memory_equal(f.packets[0].header + 8, six + 8, 32);
+    assert_int_equal(f.packets[0].header[40], PROTO_UDP);
+    assert_memory_equal(f.packets[0].header + 41, six + 41, 7);
+    assert_int_equal(packet_total_len(&f.packets[0]), 68);
+    assert_true(get16(f.packets[0].header + 54) != 0); /* IPv6 has no "no checksum" */
+    flow_clear(&f);
 }
 
 /* Any bytes under any length, any direction and time. */
 static void test_random_bytes(void **state) {
     flow f;
     flow_init(&f);
-    for (uint64_t item = 0; item < 20000; item++) {
+    for (uint64_t item = 0; item < 20000 / SLOWER; item++) {
         rng r = rng_make(8, item, RNG_TEST);
         f.npackets = 0;
         size_t n = rng_below(&r, 20);
@@ -460,17 +637,9 @@ static void test_random_bytes(void **state) {
     flow_clear(&f);
 }
 
-static void sum(repair_counts *to, const repair_counts *from) {
-    to->flows += from->flows;
-    to->packets += from->packets;
-    to->packets_changed += from->packets_changed;
-    to->bits += from->bits;
-    to->bits_changed += from->bits_changed;
-    to->packets_dropped += from->packets_dropped;
-}
-
 typedef struct captured {
     repair_counts whole, right; /* all flows; flows that pass every row rule as captured */
+    uint64_t right_changed;     /* flows of the latter that repair changes, checksums and times apart */
     repair_counts wrong[2];     /* with wrong cells, by layout */
 } captured;
 
@@ -497,27 +666,43 @@ static void repair_wrong_cells(const layout *l, const flow *f, const char *file,
     flow_init(&g);
     assert_int_equal(l->decode(cells, NULL, nrows, &plan, &g, NULL), ST_OK);
     repair_counts c = repair_twice(&g, file, f->packets[0].frame);
-    sum(counts, &c);
+    repair_counts_add(counts, &c);
     flow_clear(&g);
     free(cells);
+}
+
+/* Bit d: packets of side d are there. */
+static unsigned sides(const flow *f) {
+    unsigned seen = 0;
+    for (size_t i = 0; i < f->npackets; i++)
+        seen |= 1u << f->packets[i].dir;
+    return seen;
 }
 
 static void repair_captured(const char *file, flow *f, void *user) {
     captured *t = user;
     check_counts before = {.flows = 0};
+    unsigned seen = sides(f);
     repair_wrong_cells(&layout_relative, f, file, &t->wrong[0]);
     repair_wrong_cells(&layout_nprint, f, file, &t->wrong[1]);
     check_flow(f, CHECK_PAYLOAD_UNKNOWN, &before, NULL);
     repair_counts c = repair_twice(f, file, f->packets[0].frame);
-    sum(&t->whole, &c);
-    if (before.flows_pass)
-        sum(&t->right, &c);
+    repair_counts_add(&t->whole, &c);
+    if (before.flows_pass) {
+        repair_counts_add(&t->right, &c);
+        t->right_changed += c.packets_changed + c.packets_dropped > 0;
+    }
+    assert_true(seen == sides(f));
 }
 
 static void print_counts(const char *what, const repair_counts *c) {
     print_message("%s: %llu flows, %llu packets, %.4f changed, %.5f of the header bits\n", what,
                   (unsigned long long)c->flows, (unsigned long long)c->packets,
                   (double)c->packets_changed / (double)c->packets, (double)c->bits_changed / (double)c->bits);
+    for (int r = 0; r < CHECK_COUNT; r++)
+        if (c->rule_packets[r] > 0)
+            print_message("  %-12s %6llu packets, %6llu bits\n", check_rules[r].name,
+                          (unsigned long long)c->rule_packets[r], (unsigned long long)c->rule_bits[r]);
 }
 
 static void test_captures(void **state) {
@@ -527,19 +712,22 @@ static void test_captures(void **state) {
     print_counts("captures that pass the checks", &t.right);
     print_counts("relative rows, one cell in a hundred wrong", &t.wrong[0]);
     print_counts("nprint rows, one cell in a hundred wrong", &t.wrong[1]);
-    assert_int_equal(t.whole.packets_dropped, 0);
+    print_message("valid flows that repair changes: %llu\n", (unsigned long long)t.right_changed);
+    assert_true(t.whole.packets_dropped * 100 < t.whole.packets);
+    assert_true(t.right_changed * 100 <= t.right.flows);
     assert_true(t.whole.bits_changed * 200 < t.whole.bits); /* half a percent */
-    assert_true(t.right.bits_changed * 1000 < t.right.bits);
+    assert_true(t.right.bits_changed * 10000 < t.right.bits);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole),           cmocka_unit_test(test_scenes),
-        cmocka_unit_test(test_majority),        cmocka_unit_test(test_time_window_direction),
-        cmocka_unit_test(test_datagrams),       cmocka_unit_test(test_captures),
-        cmocka_unit_test(test_random_relative), cmocka_unit_test(test_random_nprint),
-        cmocka_unit_test(test_random_bytes),    cmocka_unit_test(test_services),
-        cmocka_unit_test(test_shut_window),     cmocka_unit_test(test_random_services),
+        cmocka_unit_test(test_whole),        cmocka_unit_test(test_scenes),
+        cmocka_unit_test(test_majority),     cmocka_unit_test(test_time_window_direction),
+        cmocka_unit_test(test_datagrams),    cmocka_unit_test(test_captures),
+        cmocka_unit_test(test_million),      cmocka_unit_test(test_votes),
+        cmocka_unit_test(test_random_bytes), cmocka_unit_test(test_services),
+        cmocka_unit_test(test_shut_window),  cmocka_unit_test(test_grammar),
+        cmocka_unit_test(test_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,101 @@
+/* Fuzz target: any rows of either layout, or any header bytes, make a flow; repaired it passes every rule of check.h,
+ * checksums included, its times increase, its directions stay, and a second repair changes nothing. Aborts where not.
+ *
+ * First byte: what the rest is. Rows: one bit a cell. Headers: a byte of length, a byte of direction and time, the
+ * header. Votes come from the bytes too. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "packet/check.h"
+#include "packet/layout.h"
+#include "packet/repair.h"
+
+enum { FUZZ_PACKETS = 24 };
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void broken(const flow *f, size_t i, const char *what) {
+    fprintf(stderr, "packet %zu of %zu: %s\n", i, f->npackets, what);
+    abort();
+}
+
+static void must(status st) {
+    if (st != ST_OK)
+        abort();
+}
+
+static void read_rows(const layout *l, const uint8_t *data, size_t size, flow *f, packet_votes *votes) {
+    size_t nrows = 1 + size * 8 / l->ncells;
+    if (nrows > FUZZ_PACKETS)
+        nrows = FUZZ_PACKETS;
+    int8_t *cells = malloc(nrows * l->ncells);
+    flow_plan plan = {.addr = {0xc0000201, 0xc6336401}, .isn = {0xfffffff0, 7}, .ip_id = {1, 65535}, .icmp_id = 9};
+    if (cells == NULL)
+        abort();
+    for (size_t i = 0; i < nrows * l->ncells; i++)
+        cells[i] = i / 8 < size && data[i / 8] >> i % 8 & 1 ? 1 : -1;
+    must(l->decode(cells, NULL, nrows, &plan, f, votes));
+    free(cells);
+}
+
+static void read_headers(const uint8_t *data, size_t size, flow *f) {
+    int64_t time_ns = 1000;
+    for (size_t at = 0; at + 2 <= size && f->npackets < FUZZ_PACKETS;) {
+        packet p = {.nheader = data[at], .dir = data[at + 1] & 1};
+        size_t n = p.nheader < PACKET_HEADER_MAX ? p.nheader : PACKET_HEADER_MAX;
+        n = n < size - at - 2 ? n : size - at - 2;
+        time_ns += (int64_t)(data[at + 1] >> 1) * 20000000 - 100000000;
+        p.time_ns = time_ns;
+        memcpy(p.header, data + at + 2, n);
+        must(flow_add(f, &p));
+        at += 2 + n;
+    }
+}
+
+static void assert_right(const flow *f) {
+    uint32_t failed[FUZZ_PACKETS];
+    check_counts c = {.flows = 0};
+    check_flow(f, CHECK_PAYLOAD_MADE, &c, failed);
+    for (size_t i = 0; i < f->npackets; i++) {
+        const packet *p = &f->packets[i];
+        for (int r = 0; r < CHECK_COUNT; r++)
+            if (failed[i] >> r & 1)
+                broken(f, i, check_rules[r].name);
+        if (i > 0 && p->time_ns <= p[-1].time_ns)
+            broken(f, i, "times do not increase");
+        if (p->wire_len != packet_total_len(p) || p->dir > 1 || (i == 0 && p->dir != 0))
+            broken(f, i, "length or direction");
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    packet once[FUZZ_PACKETS];
+    packet_votes votes[FUZZ_PACKETS];
+    repair_counts second = {.flows = 0};
+    flow f;
+    if (size < 2)
+        return 0;
+    flow_init(&f);
+    memset(votes, 0, sizeof votes);
+    unsigned kind = data[0] % 4;
+    if (kind < 2)
+        read_rows(kind == 0 ? &layout_relative : &layout_nprint, data + 1, size - 1, &f, votes);
+    else
+        read_headers(data + 1, size - 1, &f);
+    for (size_t i = 0; i < FUZZ_PACKETS; i++)
+        for (unsigned v = 0; v < VOTE_COUNT; v++)
+            votes[i].weight[v] = (float)data[(i * VOTE_COUNT + v) % size] / 255;
+    must(repair_flow(&f, kind == 3 ? NULL : votes, NULL));
+    assert_right(&f);
+    size_t n = f.npackets;
+    if (n > 0)
+        memcpy(once, f.packets, n * sizeof *once);
+    must(repair_flow(&f, NULL, &second));
+    if (f.npackets != n || second.packets_changed + second.bits_changed + second.packets_dropped > 0)
+        broken(&f, 0, "a second repair changes it");
+    for (size_t i = 0; i < n; i++)
+        if (memcmp(&once[i], &f.packets[i], sizeof once[i]) != 0)
+            broken(&f, i, "a second repair changes it");
+    flow_clear(&f);
+    return 0;
+}
