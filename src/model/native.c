@@ -132,11 +132,11 @@ static tensor *condition(nn *s, const native *t, const model_input *in) {
     return op_silu(s, op_add(s, time, linear_apply(s, &t->text, in->text)));
 }
 
-/* The part of the signal that the base reads: all of it, or only whether the row exists. */
+/* The part of the signal that the base reads: all of it, or only the frame. */
 static tensor *base_control(nn *s, const model_config *c, const model_input *in) {
     tensor *x = nn_input(s, 3, (size_t[]){in->n, c->packets, CONTROL_WIDTH}, NULL);
     for (size_t i = 0; x && i < x->n; i++)
-        if (c->control == CONTROL_FULL || i % CONTROL_WIDTH == CONTROL_EXISTS)
+        if (c->control == CONTROL_FULL || !control_is_shape(i % CONTROL_WIDTH))
             x->data[i] = in->control[i];
     return x;
 }

@@ -24,7 +24,7 @@ typedef struct native {
 
 /* A trainable copy of the first blocks beside a frozen base (Zhang et al. 2023). */
 typedef struct controlnet {
-    linear input, control; /* C -> d, 12 -> d */
+    linear input, control; /* C -> d, CONTROL_WIDTH -> d */
     param *position;
     native_block *blocks; /* nblocks */
     linear *zero;         /* nblocks of d -> d: what block i adds to the base after its block i */
