@@ -38,7 +38,7 @@ void native_free(native *t); /* not the parameters */
 linear *native_linear(native *t, size_t i);
 
 status controlnet_build(controlnet *k, const model_config *c, size_t nblocks, builder *b);
-/* Copy of the base, with zero where it takes the signal in and gives its residuals out. */
+/* Copy of the base, with zero where it gives its residuals out. */
 void controlnet_init(controlnet *k, const native *base);
 void controlnet_free(controlnet *k);
 size_t controlnet_nblocks(const model_config *c); /* of a new one: half of the base's, at least one */

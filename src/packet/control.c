@@ -31,10 +31,13 @@ static void put_shape(packet_shape s, float *row) {
     row[CONTROL_SIZE + (s >> (1 + NFLAGS))] = 1;
 }
 
-/* How far a row is from the flow's ends, coarsely: the rows around it say the rest. */
-static void put_distance(size_t n, float *bits) {
-    for (size_t i = 0, bound = 4; i < CONTROL_AFTER - CONTROL_BEFORE; i++, bound *= 4)
-        bits[i] = n >= bound;
+/* How far a row is from the flow's ends: coarsely, but for the last rows, where TCP's FINs stand. */
+static const uint16_t before_bounds[CONTROL_AFTER - CONTROL_BEFORE] = {4, 16, 64, 256};
+static const uint16_t after_bounds[CONTROL_WIDTH - CONTROL_AFTER] = {2, 3, 4, 16, 64};
+
+static void put_distance(size_t distance, size_t nbounds, const uint16_t *bounds, float *bits) {
+    for (size_t i = 0; i < nbounds; i++)
+        bits[i] = distance >= bounds[i];
 }
 
 void control_encode(const packet_shape *shapes, const control_window *w, float *control) {
@@ -46,8 +49,8 @@ void control_encode(const packet_shape *shapes, const control_window *w, float *
         row[CONTROL_GIVEN] = i < w->ngiven;
         row[CONTROL_FIRST] = number == 0;
         row[CONTROL_LAST] = after == 0;
-        put_distance(number, row + CONTROL_BEFORE);
-        put_distance(after, row + CONTROL_AFTER);
+        put_distance(number, CONTROL_AFTER - CONTROL_BEFORE, before_bounds, row + CONTROL_BEFORE);
+        put_distance(after, CONTROL_WIDTH - CONTROL_AFTER, after_bounds, row + CONTROL_AFTER);
         if (shapes != NULL)
             put_shape(shapes[number], row);
     }

@@ -1,4 +1,4 @@
-/* Control signal: what a row of a window is told beside the noise. 23 numbers a packet, each 0 or 1.
+/* Control signal: what a row of a window is told beside the noise. 24 numbers a packet, each 0 or 1.
  *
  * Its frame says which rows there are, which are given (known packets of the flow so far, which a later window starts
  * with), and where they stand in the flow. Its shape says what kind of packet each is to be. */
@@ -16,8 +16,8 @@ enum {
     CONTROL_FIRST,      /* the flow's first row */
     CONTROL_LAST,       /* its last one */
     CONTROL_BEFORE,     /* at least 4, 16, 64, 256 rows before this one */
-    CONTROL_AFTER = 19, /* the same after it */
-    CONTROL_WIDTH = 23
+    CONTROL_AFTER = 19, /* at least 2, 3, 4, 16, 64 after it */
+    CONTROL_WIDTH = 24
 };
 
 /* The kind of a packet, 0 .. PACKET_SHAPES-1: direction, payload class, SYN FIN RST PSH. */

@@ -62,14 +62,19 @@ static void draw_step(batch *b, const data *d, const batch_rule *rule, uint64_t 
     }
 }
 
-/* The first row of a sample's window. Later windows begin anywhere, not only where generation would begin them, and
- * every row is a new one in as many of them. */
+/* The first row of a sample's window. A later window begins anywhere, not only where generation would begin one. */
 static size_t draw_window(const data *d, size_t i, rng *r) {
-    size_t last = data_last_window(d, i);
-    double share = fmax(BATCH_FIRST_WINDOW, 1.0 / (double)data_nwindows(d, i)), u = rng_uniform(r);
-    if (last == 0 || u < share)
+    size_t last = data_last_window(d, i), least = 1;
+    double first = fmax(BATCH_FIRST_WINDOW, 1.0 / (double)data_nwindows(d, i)), u = rng_uniform(r);
+    if (last == 0 || u < first)
         return 0;
-    return 1 + rng_below(r, (uint32_t)last);
+    if (u < first + BATCH_END_WINDOW)
+        least = d->first[i + 1] - d->first[i] - d->rows; /* from here on a window shows the last row */
+    return least + rng_below(r, (uint32_t)(last - least + 1));
+}
+
+static float row_weight(size_t npackets, size_t row) {
+    return row < npackets && row + BATCH_END_ROWS >= npackets ? BATCH_END_WEIGHT : 1;
 }
 
 /* Clean rows, noisy rows and control of one sample. */
@@ -83,7 +88,7 @@ static void make_sample(batch *b, const data *d, size_t i, rng *noise, bool drop
     for (size_t j = 0; j < n; j++) {
         bool given = j < ngiven;
         x[j] = given ? x0[j] : alpha * x0[j] + sigma * x[j];
-        weight[j] = given ? 0 : 1;
+        weight[j] = given ? 0 : row_weight(d->npackets[b->flow[i]], b->first[i] + j / d->cells);
     }
     if (drop_control)
         memset(control, 0, ncontrol * sizeof *control);

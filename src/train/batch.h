@@ -13,15 +13,21 @@ typedef struct batch_rule {
     double drop_prompt, drop_control;
 } batch_rule;
 
-/* The share of a long flow's samples that show its first window, where it has so many that it would get less: only
- * there are the handshake and what is said once. */
-#define BATCH_FIRST_WINDOW (1.0 / 3)
+/* Windows of a flow that is longer than one: the share of its samples that show the first one, where the handshake is
+ * and what is said once (or its share among the windows, if that is more), and of those that show the end, where FIN
+ * is. */
+#define BATCH_FIRST_WINDOW 0.4
+#define BATCH_END_WINDOW 0.2
+/* How much the last rows of a flow count in the loss. What ends a connection is one cell (FIN) in two rows of a
+ * hundred, and would be learnt last: docs/model.md. */
+#define BATCH_END_WEIGHT 4
+enum { BATCH_END_ROWS = 4 };
 
 typedef struct batch {
     size_t n, capacity;     /* samples here, N */
     float *x0;              /* (N, L, C) clean rows, vacant cells 0 */
     float *x;               /* (N, L, C) alpha(t) x0 + sigma(t) noise, noise in vacant cells too; given rows clean */
-    float *weight;          /* (N, L, C) of the loss: 0 in given rows, else 1 */
+    float *weight;          /* (N, L, C) of the loss: 0 in given rows, BATCH_END_WEIGHT at the end, else 1 */
     float *t;               /* (N) */
     float *control;         /* (N, L, CONTROL_WIDTH), all zero where dropped */
     int32_t *label;         /* (N) whose prompt conditions the sample; -1 = null prompt */

@@ -219,7 +219,9 @@ static void test_samples(void **state) {
             nfirst += b.first[i] == 0 && data_last_window(d, b.flow[i]) > 0;
             for (size_t j = 0; j < size; j++) {
                 double x0 = (double)b.x0[i * size + j], x = (double)b.x[i * size + j];
-                assert_true(b.weight[i * size + j] == (float)(j >= given));
+                size_t row = b.first[i] + j / d->cells, n = d->npackets[b.flow[i]];
+                bool end = row < n && row + BATCH_END_ROWS >= n;
+                assert_true(b.weight[i * size + j] == (float)(j < given ? 0 : end ? BATCH_END_WEIGHT : 1));
                 if (j < given)
                     assert_true(x == x0);
                 if (j < given || b.t[i] < 0.05f)
@@ -257,7 +259,7 @@ static void test_shares(void **state) {
     batch b;
     assert_ok(batch_new(&b, d, &rule, rule.size));
     double total = STEPS * (double)rule.size, unlabelled = 0, no_prompt = 0, no_control = 0, web = 0;
-    double nlong[3] = {0}, nfirst[3] = {0};
+    double nlong[3] = {0}, nfirst[3] = {0}, ntwelve = 0, nend = 0;
     for (uint64_t step = 0; step < STEPS; step++) {
         size_t in_step = 0;
         batch_draw(&b, d, &rule, step, 0, rule.size, 1);
@@ -272,6 +274,8 @@ static void test_shares(void **state) {
             assert_in_range(nwindows, 1, 2);
             nlong[nwindows]++;
             nfirst[nwindows] += b.first[i] == 0;
+            ntwelve += d->npackets[b.flow[i]] == 12;
+            nend += d->npackets[b.flow[i]] == 12 && b.first[i] + ROWS >= 12;
         }
         assert_int_equal(in_step, 3); /* a quarter of 12, to the flow */
         unlabelled += (double)in_step;
@@ -283,6 +287,9 @@ static void test_shares(void **state) {
     assert_true(fabs(web / labelled - 1.0 / 3) < 4 * sqrt(2.0 / 9 / labelled));
     assert_true(nfirst[1] == nlong[1]);
     assert_true(fabs(nfirst[2] / nlong[2] - 0.5) < 4 * sqrt(0.25 / nlong[2])); /* flows of two windows: each the same */
+    /* Of 12 packets: BATCH_END_WINDOW show the end, and of the other later windows 5 of 8 (first rows 4 to 8). */
+    double end = BATCH_END_WINDOW + (0.5 - BATCH_END_WINDOW) * 5 / 8;
+    assert_true(fabs(nend / ntwelve - end) < 4 * sqrt(end * (1 - end) / ntwelve));
     batch_free(&b);
     data_close(&d);
 }
