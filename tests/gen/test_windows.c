@@ -89,13 +89,28 @@ static void close_generation(generation *g) {
     experiment_free(&g->e);
 }
 
+/* Cells that a row which is the same everywhere in the flow gets wrong at best. */
+static size_t constant_errors(const int8_t *rows, size_t ncells, size_t first, size_t end) {
+    size_t errors = 0;
+    for (size_t c = 0; c < ncells; c++) {
+        int balance = 0;
+        for (size_t row = 0; row < PACKETS; row++)
+            balance += rows[row * ncells + c];
+        for (size_t row = first; row < end; row++)
+            errors += rows[row * ncells + c] * (balance < 0 ? -1 : 1) < 0;
+    }
+    return errors;
+}
+
 /* Trained on one flow alone, so that only the frame and the given rows tell the windows apart, the model must make that
- * flow again, row by row: 3000 steps on 64 rows of width 48 take a few seconds. */
+ * flow again, row by row, with at most a third of the errors of a constant row: 2000 steps on 128 rows of width 48
+ * take a few seconds. */
 static void one_flow_is_made_again(void **state) {
     (void)state;
-    experiment *e = tiny_experiment(
-        folder, (const char *const[]){"model.width=48", "train.base.steps=3000", "train.base.learning_rate=5e-3",
-                                      "train.validate_share=0", "train.drop_prompt=0", "train.drop_control=0", NULL});
+    experiment *e =
+        tiny_experiment(folder, (const char *const[]){"model.width=48", "train.base.steps=2000", "train.batch=16",
+                                                      "train.base.learning_rate=5e-3", "train.validate_share=0",
+                                                      "train.drop_prompt=0", "train.drop_control=0", NULL});
     assert_ok(train_run(e, world));
     experiment_free(&e);
 
@@ -113,14 +128,13 @@ static void one_flow_is_made_again(void **state) {
     assert_int_equal(w.rows.n, FLOWS);
     assert_int_equal(w.rows.first[FLOWS], FLOWS * PACKETS);
     for (size_t first = 0; first < PACKETS; first += ROWS - CONTEXT) {
-        size_t shown = 0, right = 0;
+        size_t wrong = 0, end = first + ROWS - CONTEXT < PACKETS ? first + ROWS - CONTEXT : PACKETS;
         for (size_t k = 0; k < FLOWS; k++)
-            for (size_t c = first * s.cells; c < (first + ROWS - CONTEXT) * s.cells && c < PACKETS * s.cells; c++) {
-                shown += rows[c] != 0;
-                right += rows[c] != 0 && rows[c] == w.rows.cells[k * PACKETS * s.cells + c];
-            }
-        if ((double)right < 0.99 * (double)shown)
-            fail_msg("rows from %zu on: %zu of %zu cells are right", first, right, shown);
+            for (size_t c = first * s.cells; c < end * s.cells; c++)
+                wrong += rows[c] * w.rows.cells[k * PACKETS * s.cells + c] < 0;
+        size_t constant = FLOWS * constant_errors(rows, s.cells, first, end);
+        if (3 * wrong > constant)
+            fail_msg("rows from %zu on: %zu cells are wrong, %zu in a constant row", first, wrong, constant);
     }
     for (size_t k = 0; k < FLOWS; k++) {
         assert_ok(studio_finish(&s, &w, k, k));
