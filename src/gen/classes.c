@@ -3,15 +3,15 @@
  * Conversations are drawn whole, however many windows the model then makes of them: the length is that of a training
  * flow, up to data.max_packets. A shape is a packet reduced to direction, payload class and four flags. "sampled" ones
  * come from a variable order Markov chain: the next shape is drawn from the training rows that share as much context as
- * possible (position near the start, distance to the end, the two shapes before), so that the beginning and the end of
- * a conversation look like beginnings and ends. */
+ * possible (who has closed, position near the start, distance to the end, the two shapes before), so that the beginning
+ * and the end of a conversation look like beginnings and ends. */
 #include "gen/gen_priv.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include "base/memory.h"
 
-enum { CLASS_FLOWS_MAX = 2000, NEAR_START = 8, NEAR_END = 4, SHAPE_NONE = 255 };
+enum { CLASS_FLOWS_MAX = 2000, NEAR_START = 8, NEAR_END = 12, SHAPE_NONE = 255 };
 
 status shape_parse(const char *text, const char *what, packet_shape *shapes, size_t limit, size_t *n) {
     *n = 0;
@@ -58,20 +58,27 @@ static status class_add(class_info *k, const flow *f, size_t npackets) {
 
 /* ---- The chain ---- */
 
-/* The context of row i of a conversation of npackets: the shape before, distance near the end, position near the start,
- * the shape before that. In the order in which they are given up, the last first, each in its own bits; whatever the
- * first `bits` of two contexts have in common they share. */
-enum { CONTEXT_BITS = 23 };
-static const unsigned context_prefixes[] = {23, 15, 11, 8}; /* all; without the second shape; ... */
+/* The context of row i of a conversation of npackets: the shape before, distance near the end, which sides have closed
+ * the connection, position near the start, the shape before that. In the order in which they are given up, the last
+ * first, each in its own bits; whatever the first `bits` of two contexts have in common they share. Without the sides
+ * that have closed, and with a distance of 4, a third of the conversations lost their FIN: its place varies. */
+enum { CONTEXT_BITS = 26 };
+static const unsigned context_prefixes[] = {26, 18, 14, 12, 8}; /* all; without the second shape; ... */
 
 static uint32_t context_position(size_t i) {
     return i < NEAR_START ? (uint32_t)i : NEAR_START;
 }
 
-static uint32_t context_at(const packet_shape *shapes, size_t i, size_t npackets) {
+/* closed: bit 0 and 1, of the rows before i. */
+static uint32_t context_at(const packet_shape *shapes, size_t i, size_t npackets, uint32_t closed) {
     size_t left = npackets - i;
     uint32_t before = i > 0 ? shapes[i - 1] : SHAPE_NONE, second = i > 1 ? shapes[i - 2] : SHAPE_NONE;
-    return before << 15 | (uint32_t)(left < NEAR_END ? left : NEAR_END) << 12 | context_position(i) << 8 | second;
+    return before << 18 | (uint32_t)(left < NEAR_END ? left : NEAR_END) << 14 | closed << 12 |
+           context_position(i) << 8 | second;
+}
+
+static uint32_t close_side(uint32_t closed, packet_shape s) {
+    return closed | (packet_shape_closes(s) ? 1u << (s & 1) : 0);
 }
 
 static int by_number(const void *a, const void *b) {
@@ -85,9 +92,12 @@ static status class_index(class_info *k) {
     TRY(NEW(k->nshapes, &k->by_position));
     for (size_t f = 0; f < k->nflows; f++) {
         const class_flow *rows = &k->flows[f];
+        const packet_shape *shapes = k->shapes + rows->first;
+        uint32_t closed = 0;
         for (size_t i = 0; i < rows->n; i++) {
             size_t row = rows->first + i;
-            k->by_context[row] = (uint64_t)context_at(k->shapes + rows->first, i, rows->npackets) << 32 | row;
+            k->by_context[row] = (uint64_t)context_at(shapes, i, rows->npackets, closed) << 32 | row;
+            closed = close_side(closed, shapes[i]);
             k->by_position[row] = (uint64_t)context_position(i) << 32 | row;
         }
     }
@@ -207,8 +217,12 @@ size_t classes_draw(const classes *c, size_t label, bool real, rng *r, packet_sh
     const class_info *k = &c->info[label];
     const class_flow *like = &k->flows[rng_below(r, (uint32_t)k->nflows)];
     *npackets = like->npackets;
-    for (size_t i = 0; i < like->n; i++)
-        shapes[i] = real ? k->shapes[like->first + i] : draw_next(k, context_at(shapes, i, like->npackets), i, r);
+    uint32_t closed = 0;
+    for (size_t i = 0; i < like->n; i++) {
+        uint32_t context = context_at(shapes, i, like->npackets, closed);
+        shapes[i] = real ? k->shapes[like->first + i] : draw_next(k, context, i, r);
+        closed = close_side(closed, shapes[i]);
+    }
     return like->n;
 }
 

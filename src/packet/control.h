@@ -20,11 +20,15 @@ enum {
     CONTROL_WIDTH = 24
 };
 
-/* The kind of a packet, 0 .. PACKET_SHAPES-1: direction, payload class, SYN FIN RST PSH. */
+/* The kind of a packet, 0 .. PACKET_SHAPES-1: bit 0 direction, 1 to 4 SYN FIN RST PSH, from 5 on payload class. */
 typedef uint8_t packet_shape;
 enum { PACKET_SHAPES = 192 };
 packet_shape packet_shape_make(unsigned dir, unsigned payload, unsigned tcp_flags);
 packet_shape packet_shape_of(const packet *p);
+/* Does its sender end the connection with it (FIN, RST)? */
+static inline bool packet_shape_closes(packet_shape s) {
+    return (s >> 2 & 3) != 0;
+}
 unsigned control_size_class(unsigned payload);
 
 /* Is this one of the numbers that come from the packet's shape, or of the frame? */
