@@ -28,11 +28,12 @@ typedef struct experiment {
     int64_t threads; /* per rank; 0 = cores of the node divided by its ranks */
 
     struct {
-        text_list captures; /* files, folders or glob patterns */
-        char *labels;       /* CSV */
-        char *dataset;      /* "" = OUT/dataset.h5 */
-        text_list holdout;  /* runs that training never sees */
-        text_map prompts;   /* label -> prompt; others get "pixelated network data, type-N" */
+        text_list captures;  /* files, folders or glob patterns */
+        char *labels;        /* CSV */
+        char *dataset;       /* "" = OUT/dataset.h5 */
+        text_list holdout;   /* runs that training never sees */
+        int64_t max_packets; /* of a flow, at most, in training and generation */
+        text_map prompts;    /* label -> prompt; others get "pixelated network data, type-N" */
     } data;
 
     struct {
@@ -45,7 +46,8 @@ typedef struct experiment {
     struct {
         char *dir; /* "" = OUT/model */
         char *layout;
-        int64_t packets; /* rows of a flow that the model sees */
+        int64_t packets; /* rows of a window: what the model sees of a flow at once */
+        int64_t context; /* of them given by the window before */
         int64_t width, layers, head;
         int64_t text_width, text_layers;
         int64_t vocabulary; /* BPE merges learnt from the prompts, at most */

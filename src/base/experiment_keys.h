@@ -16,6 +16,7 @@ KEY("data.captures", CONFIG_LIST, data.captures, 0, 0, NULL, "", E, "capture fil
 KEY("data.labels", CONFIG_TEXT, data.labels, 0, 0, NULL, "", E, "CSV of flow labels (docs/labels.md)")
 KEY("data.dataset", CONFIG_TEXT, data.dataset, 0, 0, NULL, "", PROGRAM_ALL, "dataset of the real flows; default OUT/dataset.h5")
 KEY("data.holdout", CONFIG_LIST, data.holdout, 0, 0, NULL, "", T | G | V, "runs that training never sees")
+KEY("data.max_packets", CONFIG_INT, data.max_packets, 1, 65536, NULL, "1024", T | G, "packets of a flow that are learnt and generated, at most")
 KEY("data.prompts", CONFIG_MAP, data.prompts, 0, 0, NULL, "", E, "label: prompt; others get \"pixelated network data, type-N\"")
 
 KEY("encode.timeout", CONFIG_REAL, encode.timeout, 0, 1e9, NULL, "0", E, "seconds of silence that end a flow; 0 = never")
@@ -25,14 +26,15 @@ KEY("encode.unlabelled", CONFIG_BOOL, encode.unlabelled, 0, 0, NULL, "yes", E, "
 
 KEY("model.dir", CONFIG_TEXT, model.dir, 0, 0, NULL, "", T | G, "model folder; default OUT/model")
 KEY("model.layout", CONFIG_TEXT, model.layout, 0, 0, NULL, "relative", T, "row layout: relative, nprint or nprint-v6")
-KEY("model.packets", CONFIG_INT, model.packets, 1, 1024, NULL, "32", T, "packets of a flow that the model sees")
+KEY("model.packets", CONFIG_INT, model.packets, 1, 1024, NULL, "32", T, "rows of a window: packets that the model sees at once")
+KEY("model.context", CONFIG_INT, model.context, 0, 1023, NULL, "8", T, "rows that a window is given from the one before (less than model.packets)")
 KEY("model.width", CONFIG_INT, model.width, 16, 4096, NULL, "192", T, "width of the transformer")
 KEY("model.layers", CONFIG_INT, model.layers, 1, 128, NULL, "6", T, "blocks of the transformer")
 KEY("model.head", CONFIG_INT, model.head, 8, 256, NULL, "32", T, "size of an attention head")
 KEY("model.text_width", CONFIG_INT, model.text_width, 16, 4096, NULL, "64", T, "width of the text encoder")
 KEY("model.text_layers", CONFIG_INT, model.text_layers, 1, 64, NULL, "2", T, "layers of the text encoder")
 KEY("model.vocabulary", CONFIG_INT, model.vocabulary, 0, 65536, NULL, "256", T, "BPE merges learnt from the prompts, at most")
-KEY("model.control", CONFIG_CHOICE, model.control, 0, 0, "length|full", "length", T, "token inputs of the base: flow length only, or the full control signal")
+KEY("model.control", CONFIG_CHOICE, model.control, 0, 0, "length|full", "length", T, "token inputs of the base: the rows' frame only (which exist, are given, where they stand), or the full control signal")
 
 KEY("train.mode", CONFIG_CHOICE, train.mode, 0, 0, "base|control|lora", "base", T, "what to train")
 KEY("train.batch", CONFIG_INT, train.batch, 1, 65536, NULL, "32", T, "flows a step, over all ranks")

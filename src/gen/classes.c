@@ -1,37 +1,19 @@
 /* What generation takes from the training flows of a class besides the model: lengths, shapes of conversations, gaps.
  *
- * A shape is a packet reduced to direction, payload class and four flags. "sampled" conversations come from a variable
- * order Markov chain: the next shape is drawn from the training rows that share as much context as possible (position
- * near the start, distance to the end, the two shapes before), so that the beginning and the end of a conversation look
- * like beginnings and ends. */
+ * Conversations are drawn whole, however many windows the model then makes of them: the length is that of a training
+ * flow, up to data.max_packets. A shape is a packet reduced to direction, payload class and four flags. "sampled" ones
+ * come from a variable order Markov chain: the next shape is drawn from the training rows that share as much context as
+ * possible (who has closed, position near the start, distance to the end, the two shapes before), so that the beginning
+ * and the end of a conversation look like beginnings and ends. */
 #include "gen/gen_priv.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include "base/memory.h"
-#include "packet/layout.h"
 
-enum { CLASS_FLOWS_MAX = 2000, NEAR_START = 8, NEAR_END = 4, SHAPE_NONE = 255 };
+enum { CLASS_FLOWS_MAX = 2000, NEAR_START = 8, NEAR_END = 12, SHAPE_NONE = 255 };
 
-static shape shape_of(const packet *p) {
-    unsigned flags = 0;
-    if (packet_proto(p) == PROTO_TCP) {
-        unsigned f = packet_l4(p)[13];
-        flags = (f & TCP_SYN ? 1u : 0) | (f & TCP_FIN ? 2u : 0) | (f & TCP_RST ? 4u : 0) | (f & TCP_PSH ? 8u : 0);
-    }
-    return (shape)((control_size_class(packet_payload(p)) * 16 + flags) * 2 + p->dir);
-}
-
-void shape_to_control(shape s, float *control) {
-    memset(control, 0, CONTROL_WIDTH * sizeof *control);
-    control[CONTROL_EXISTS] = 1;
-    control[CONTROL_DIR] = s & 1;
-    control[CONTROL_SIZE + s / 32] = 1;
-    for (unsigned bit = 0; bit < 4; bit++)
-        control[CONTROL_FLAGS + bit] = (s / 2 >> bit) & 1;
-}
-
-status shape_parse(const char *text, const char *what, shape *shapes, size_t limit, size_t *n) {
+status shape_parse(const char *text, const char *what, packet_shape *shapes, size_t limit, size_t *n) {
     *n = 0;
     const char *p = text;
     for (;;) {
@@ -39,31 +21,31 @@ status shape_parse(const char *text, const char *what, shape *shapes, size_t lim
         if (*p == 0)
             break;
         const char *token = p;
-        unsigned flags = 0, payload = 0, dir;
+        unsigned flags = 0, payload = 0;
         for (; *p && strchr("SFRP.", *p); p++)
-            flags |= *p == 'S' ? 1u : *p == 'F' ? 2u : *p == 'R' ? 4u : *p == 'P' ? 8u : 0;
+            flags |= *p == 'S' ? TCP_SYN : *p == 'F' ? TCP_FIN : *p == 'R' ? TCP_RST : *p == 'P' ? TCP_PSH : 0u;
         for (; *p >= '0' && *p <= '9' && payload < 65536; p++)
             payload = payload * 10 + (unsigned)(*p - '0');
         if ((*p != '>' && *p != '<') || payload > 65495)
             return FAIL(ST_USAGE, "%s: packet %zu: \"%.12s\" is not FLAGS SIZE DIRECTION, as in \"S>\" or \"P517<\"",
                         what, *n + 1, token);
-        dir = *p++ == '<';
         if (*n == limit)
-            return FAIL(ST_USAGE, "%s: more than the %zu packets of the model", what, limit);
-        shapes[(*n)++] = (shape)((control_size_class(payload) * 16 + flags) * 2 + dir);
+            return FAIL(ST_USAGE, "%s: more than the %zu packets of data.max_packets", what, limit);
+        shapes[(*n)++] = packet_shape_make(*p++ == '<', payload, flags);
     }
     if (*n == 0)
         return FAIL(ST_USAGE, "%s: an empty conversation", what);
     return ST_OK;
 }
 
-static status class_add(class_info *k, const flow *f, size_t nrows) {
-    size_t n = f->npackets < nrows ? f->npackets : nrows;
+/* f: the first packets of a flow of npackets. */
+static status class_add(class_info *k, const flow *f, size_t npackets) {
+    size_t n = f->npackets;
     TRY(memory_grow(&k->flows, &k->nflows_capacity, k->nflows + 1, sizeof *k->flows));
     TRY(memory_grow(&k->shapes, &k->nshapes_capacity, k->nshapes + n, sizeof *k->shapes));
-    k->flows[k->nflows++] = (class_flow){.first = k->nshapes, .n = n, .cut = f->npackets > nrows};
+    k->flows[k->nflows++] = (class_flow){.first = k->nshapes, .n = n, .npackets = npackets};
     for (size_t i = 0; i < n; i++) {
-        k->shapes[k->nshapes++] = shape_of(&f->packets[i]);
+        k->shapes[k->nshapes++] = packet_shape_of(&f->packets[i]);
         if (i == 0)
             continue;
         unsigned pair = f->packets[i - 1].dir * 2u + f->packets[i].dir;
@@ -73,6 +55,97 @@ static status class_add(class_info *k, const flow *f, size_t nrows) {
     }
     return ST_OK;
 }
+
+/* ---- The chain ---- */
+
+/* The context of row i of a conversation of npackets: the shape before, distance near the end, which sides have closed
+ * the connection, position near the start, the shape before that. In the order in which they are given up, the last
+ * first, each in its own bits; whatever the first `bits` of two contexts have in common they share. Without the sides
+ * that have closed, and with a distance of 4, a third of the conversations lost their FIN: its place varies. */
+enum { CONTEXT_BITS = 26 };
+static const unsigned context_prefixes[] = {26, 18, 14, 12, 8}; /* all; without the second shape; ... */
+
+static uint32_t context_position(size_t i) {
+    return i < NEAR_START ? (uint32_t)i : NEAR_START;
+}
+
+/* closed: bit 0 and 1, of the rows before i. */
+static uint32_t context_at(const packet_shape *shapes, size_t i, size_t npackets, uint32_t closed) {
+    size_t left = npackets - i;
+    uint32_t before = i > 0 ? shapes[i - 1] : SHAPE_NONE, second = i > 1 ? shapes[i - 2] : SHAPE_NONE;
+    return before << 18 | (uint32_t)(left < NEAR_END ? left : NEAR_END) << 14 | closed << 12 |
+           context_position(i) << 8 | second;
+}
+
+static uint32_t close_side(uint32_t closed, packet_shape s) {
+    return closed | (packet_shape_closes(s) ? 1u << (s & 1) : 0);
+}
+
+static int by_number(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* All rows of the class by what came before them. */
+static status class_index(class_info *k) {
+    TRY(NEW(k->nshapes, &k->by_context));
+    TRY(NEW(k->nshapes, &k->by_position));
+    for (size_t f = 0; f < k->nflows; f++) {
+        const class_flow *rows = &k->flows[f];
+        const packet_shape *shapes = k->shapes + rows->first;
+        uint32_t closed = 0;
+        for (size_t i = 0; i < rows->n; i++) {
+            size_t row = rows->first + i;
+            k->by_context[row] = (uint64_t)context_at(shapes, i, rows->npackets, closed) << 32 | row;
+            closed = close_side(closed, shapes[i]);
+            k->by_position[row] = (uint64_t)context_position(i) << 32 | row;
+        }
+    }
+    qsort(k->by_context, k->nshapes, sizeof *k->by_context, by_number);
+    qsort(k->by_position, k->nshapes, sizeof *k->by_position, by_number);
+    return ST_OK;
+}
+
+/* How many of the n sorted numbers are below `bound`. */
+static size_t count_below(const uint64_t *sorted, size_t n, uint64_t bound) {
+    size_t low = 0;
+    while (n > 0) {
+        size_t half = n / 2;
+        if (sorted[low + half] < bound) {
+            low += half + 1;
+            n -= half + 1;
+        } else {
+            n = half;
+        }
+    }
+    return low;
+}
+
+/* One of the rows whose key is from `key` to `key` + span - 1, if there are any. */
+static bool draw_among(const class_info *k, const uint64_t *sorted, uint64_t key, uint64_t span, rng *r,
+                       packet_shape *drawn) {
+    size_t first = count_below(sorted, k->nshapes, key << 32),
+           end = count_below(sorted, k->nshapes, (key + span) << 32);
+    if (first == end)
+        return false;
+    *drawn = k->shapes[(uint32_t)sorted[first + rng_below(r, (uint32_t)(end - first))]];
+    return true;
+}
+
+/* The shape of a training row that shares as much of the context as any does. */
+static packet_shape draw_next(const class_info *k, uint32_t context, size_t i, rng *r) {
+    packet_shape drawn;
+    for (size_t p = 0; p < sizeof context_prefixes / sizeof *context_prefixes; p++) {
+        unsigned open = CONTEXT_BITS - context_prefixes[p];
+        if (draw_among(k, k->by_context, (uint64_t)(context >> open) << open, UINT64_C(1) << open, r, &drawn))
+            return drawn;
+    }
+    if (draw_among(k, k->by_position, context_position(i), 1, r, &drawn))
+        return drawn;
+    return k->shapes[rng_below(r, (uint32_t)k->nshapes)];
+}
+
+/* ---- Reading ---- */
 
 /* A run that does not exist would hold nothing out, without a word. */
 static status holdout_known(const text_list *holdout, const dataset_tables *t) {
@@ -105,10 +178,12 @@ status classes_open(classes **out, const char *dataset_path, const experiment *e
         if (head.label < 0 || (head.run >= 0 && text_list_has(&e->data.holdout, t->run[head.run])) ||
             c->info[head.label].nflows == CLASS_FLOWS_MAX)
             continue;
-        TRY_TO(fail, dataset_read(d, i, nrows + 1, &f));
+        TRY_TO(fail, dataset_read(d, i, nrows, &f));
         if (f.npackets)
-            TRY_TO(fail, class_add(&c->info[head.label], &f, nrows));
+            TRY_TO(fail, class_add(&c->info[head.label], &f, head.npackets));
     }
+    for (size_t i = 0; i < c->nlabels; i++)
+        TRY_TO(fail, class_index(&c->info[i]));
     flow_clear(&f);
     dataset_close(&d);
     *out = c;
@@ -127,6 +202,8 @@ void classes_close(classes **c) {
         class_info *k = &(*c)->info[i];
         free(k->flows);
         free(k->shapes);
+        memory_free(&k->by_context);
+        memory_free(&k->by_position);
         for (unsigned j = 0; j < 4; j++)
             free(k->gaps[j]);
     }
@@ -134,59 +211,17 @@ void classes_close(classes **c) {
     memory_free(c);
 }
 
-/* Context of row i of a conversation: position near the start, distance near the end, the two shapes before. */
-typedef struct context {
-    unsigned position, to_end;
-    shape before[2];
-} context;
+/* ---- Drawing ---- */
 
-static context context_at(const shape *shapes, size_t i, size_t n, bool cut) {
-    size_t left = cut ? NEAR_END : n - i;
-    return (context){.position = i < NEAR_START ? (unsigned)i : NEAR_START,
-                     .to_end = left < NEAR_END ? (unsigned)left : NEAR_END,
-                     .before = {i > 0 ? shapes[i - 1] : SHAPE_NONE, i > 1 ? shapes[i - 2] : SHAPE_NONE}};
-}
-
-/* How many pieces of context agree, in the order in which they are given up: 0 = nothing in common. */
-static unsigned context_match(const context *a, const context *b) {
-    if (a->before[0] != b->before[0])
-        return a->position == b->position;
-    if (a->to_end != b->to_end)
-        return 2;
-    if (a->position != b->position)
-        return 3;
-    return a->before[1] != b->before[1] ? 4 : 5;
-}
-
-static shape draw_next(const class_info *k, const context *now, rng *r) {
-    /* Reservoir sampling among the rows of the best match seen so far: one pass, no memory. */
-    unsigned best = 0;
-    uint32_t ties = 0;
-    shape chosen = k->shapes[0];
-    for (size_t f = 0; f < k->nflows; f++) {
-        const class_flow *flow_rows = &k->flows[f];
-        const shape *rows = k->shapes + flow_rows->first;
-        for (size_t i = 0; i < flow_rows->n; i++) {
-            context there = context_at(rows, i, flow_rows->n, flow_rows->cut);
-            unsigned match = context_match(&there, now);
-            if (match < best)
-                continue;
-            ties = match > best ? 1 : ties + 1;
-            best = match;
-            if (ties == 1 || rng_below(r, ties) == 0)
-                chosen = rows[i];
-        }
-    }
-    return chosen;
-}
-
-size_t classes_draw(const classes *c, size_t label, bool real, rng *r, shape *shapes, bool *cut) {
+size_t classes_draw(const classes *c, size_t label, bool real, rng *r, packet_shape *shapes, size_t *npackets) {
     const class_info *k = &c->info[label];
     const class_flow *like = &k->flows[rng_below(r, (uint32_t)k->nflows)];
-    *cut = like->cut;
+    *npackets = like->npackets;
+    uint32_t closed = 0;
     for (size_t i = 0; i < like->n; i++) {
-        context now = context_at(shapes, i, like->n, like->cut);
-        shapes[i] = real ? k->shapes[like->first + i] : draw_next(k, &now, r);
+        uint32_t context = context_at(shapes, i, like->npackets, closed);
+        shapes[i] = real ? k->shapes[like->first + i] : draw_next(k, context, i, r);
+        closed = close_side(closed, shapes[i]);
     }
     return like->n;
 }

@@ -1,8 +1,5 @@
 /* Fan-out: batches are handed to whichever rank and thread is free; each flow is sampled, decoded, repaired and written
- * to the rank's part at once.
- *
- * A batch is a fixed set of flows, sampled by a session of one thread, so its bytes depend on nothing but (seed,
- * batch). */
+ * to the rank's part at once. */
 #include "gen/gen_priv.h"
 
 #include <omp.h>
@@ -12,242 +9,15 @@
 #include "base/memory.h"
 #include "base/progress.h"
 #include "base/stop.h"
-#include "packet/payload.h"
-#include "packet/repair.h"
-
-/* What all threads of a rank share, read-only while they run. */
-typedef struct studio {
-    const experiment *e;
-    const plan *p;
-    const classes *k;
-    const dataset_tables *tables;
-    model *base, *tuned; /* tuned: with the LoRA folded in, NULL where no label needs it */
-    const layout *layout;
-    size_t rows, cells, text_width;
-    float *text;      /* (labels of the dataset, text_width); the encoder is the same with and without LoRA */
-    float *null_text; /* (text_width) */
-} studio;
-
-/* What a thread owns. */
-typedef struct worker {
-    nn *session;
-    int8_t *cells;
-    float *control, *text;
-    size_t *nexist;
-    rng *rngs;
-    flow raw, clean;
-} worker;
-
-static status model_open(model **m, const char *folder, bool controlnet) {
-    TRY(model_load(m, folder));
-    char *path = text_format("%s/controlnet", folder);
-    status st = controlnet && file_exists(path) ? model_load_controlnet(*m, folder) : ST_OK;
-    free(path);
-    return st;
-}
-
-static status embed_null(model *m, size_t width, float *out) {
-    nn *s = NULL;
-    TRY(nn_open(&s, &(nn_options){.threads = 1}));
-    nn_begin(s, false);
-    tensor *null_text = model_null_text(s, m);
-    status st = nn_status(s);
-    if (!st)
-        memcpy(out, null_text->data, width * sizeof *out);
-    nn_close(&s);
-    return st;
-}
-
-static void studio_close(studio *s) {
-    model_free(&s->base);
-    model_free(&s->tuned);
-    memory_free(&s->text);
-    memory_free(&s->null_text);
-}
-
-static status studio_open(studio *s, const experiment *e, const plan *p, const classes *k, const dataset_tables *tables,
-                          const char *folder) {
-    status st;
-    *s = (studio){.e = e, .p = p, .k = k, .tables = tables};
-    TRY_TO(fail, model_open(&s->base, folder, e->gen.controlnet));
-    for (size_t i = 0; i < p->nlabels && !s->tuned; i++) {
-        if (!p->labels[i].lora)
-            continue;
-        char *path = text_format("%s/lora/pytorch_lora_weights.safetensors", folder);
-        st = model_open(&s->tuned, folder, e->gen.controlnet);
-        if (!st)
-            st = model_load_lora(s->tuned, path, (float)e->gen.lora_scale);
-        if (!st)
-            st = model_merge_lora(s->tuned);
-        free(path);
-        TRY_TO(fail, st);
-    }
-    const model_config *shape_of_model = model_get_config(s->base);
-    s->layout = model_layout(s->base);
-    s->rows = shape_of_model->packets;
-    s->cells = shape_of_model->cells;
-    s->text_width = model_text_width(s->base);
-    TRY_TO(fail, NEW(tables->nlabels * s->text_width + 1, &s->text));
-    TRY_TO(fail, NEW(s->text_width, &s->null_text));
-    TRY_TO(fail, model_embed_text(s->base, tables->nlabels, (const char *const *)tables->prompt, s->text));
-    TRY_TO(fail, embed_null(s->base, s->text_width, s->null_text));
-    return ST_OK;
-fail:
-    studio_close(s);
-    return st;
-}
-
-static void worker_close(worker *w) {
-    nn_close(&w->session);
-    memory_free(&w->cells);
-    memory_free(&w->control);
-    memory_free(&w->text);
-    memory_free(&w->nexist);
-    memory_free(&w->rngs);
-    flow_clear(&w->raw);
-    flow_clear(&w->clean);
-}
-
-static status worker_open(worker *w, const studio *s) {
-    size_t n = s->p->batch;
-    *w = (worker){0};
-    flow_init(&w->raw);
-    flow_init(&w->clean);
-    TRY(nn_open(&w->session, &(nn_options){.threads = 1}));
-    TRY(NEW(n * s->rows * s->cells, &w->cells));
-    TRY(NEW(n * s->rows * CONTROL_WIDTH, &w->control));
-    TRY(NEW(n * s->text_width, &w->text));
-    TRY(NEW(n, &w->nexist));
-    return NEW(n, &w->rngs);
-}
-
-/* Length and control signal of flow `number`, row k of the batch. */
-static void draw_control(const studio *s, worker *w, const plan_label *l, uint64_t number, size_t k, shape *shapes) {
-    rng r = rng_make(s->p->seed, number, RNG_SHAPE);
-    float *control = w->control + k * s->rows * CONTROL_WIDTH;
-    bool shaped = strcmp(s->e->gen.control, "none") != 0, cut = false;
-    const shape *rows = shapes;
-    if (l->ntemplate) {
-        w->nexist[k] = l->ntemplate;
-        rows = l->template_shapes;
-    } else {
-        w->nexist[k] = classes_draw(s->k, l->label, strcmp(s->e->gen.control, "sampled") != 0, &r, shapes, &cut);
-    }
-    memset(control, 0, s->rows * CONTROL_WIDTH * sizeof *control);
-    for (size_t i = 0; i < w->nexist[k]; i++) {
-        if (shaped)
-            shape_to_control(rows[i], control + i * CONTROL_WIDTH);
-        else
-            control[i * CONTROL_WIDTH + CONTROL_EXISTS] = 1;
-    }
-}
-
-/* Sample the flows first .. first+n-1 of label l into w->cells. */
-static status sample_batch(const studio *s, worker *w, const plan_label *l, uint64_t first, size_t n) {
-    model *m = l->lora ? s->tuned : s->base;
-    shape *shapes = NULL;
-    TRY(NEW(s->rows, &shapes));
-    for (size_t k = 0; k < n; k++) {
-        draw_control(s, w, l, first + k, k, shapes);
-        w->rngs[k] = rng_make(s->p->seed, first + k, RNG_SAMPLE);
-        memcpy(w->text + k * s->text_width, s->text + l->label * s->text_width, s->text_width * sizeof *w->text);
-    }
-    memory_free(&shapes);
-    bool shaped = strcmp(s->e->gen.control, "none") != 0;
-    sample_request request = {.n = n,
-                              .text = w->text,
-                              .null_text = s->null_text,
-                              .nexist = w->nexist,
-                              .control = w->control,
-                              .controlnet = shaped && model_has_controlnet(m),
-                              .sampler = (sampler_kind)s->e->gen.sampler,
-                              .steps = (int)s->e->gen.steps,
-                              .guidance = (float)s->e->gen.guidance,
-                              .rngs = w->rngs};
-    return model_sample(w->session, m, &request, w->cells, NULL);
-}
-
-static void draw_gaps(const studio *s, size_t label, uint64_t number, flow *f) {
-    rng r = rng_make(s->p->seed, number, RNG_GAP);
-    for (size_t i = 1; i < f->npackets; i++)
-        f->packets[i].time_ns =
-            f->packets[i - 1].time_ns + classes_gap(s->k, label, f->packets[i - 1].dir, f->packets[i].dir, &r);
-}
-
-static status flow_copy(flow *to, const flow *from) {
-    to->npackets = 0;
-    for (size_t i = 0; i < from->npackets; i++)
-        TRY(flow_add(to, &from->packets[i]));
-    to->key = from->key;
-    to->label = from->label;
-    to->file = from->file;
-    to->run = from->run;
-    return ST_OK;
-}
-
-static void set_port(flow *f, unsigned side, uint16_t port) {
-    for (size_t i = 0; i < f->npackets; i++) {
-        packet *p = &f->packets[i];
-        uint8_t *l4 = p->header + packet_ip_nheader(p);
-        bool none = packet_proto(p) == PROTO_UDP && get16(l4 + 6) == 0;
-        if (packet_proto(p) != PROTO_TCP && packet_proto(p) != PROTO_UDP)
-            continue;
-        put16(l4 + (p->dir == side ? 0 : 2), port);
-        checksum_fill(p, none);
-    }
-    f->key.port[side] = port;
-}
-
-/* The service, the lower port, stays. */
-static void draw_client_port(const studio *s, uint64_t number, flow *f) {
-    rng r = rng_make(s->p->seed, number, RNG_PORT);
-    unsigned client = f->key.port[0] < f->key.port[1];
-    set_port(f, client, port_draw(&r, f->key.port[client], f->key.port[!client]));
-}
-
-/* Rows of one flow -> w->raw (as decoded) and w->clean (repaired). */
-static status finish_flow(const studio *s, worker *w, const plan_label *l, uint64_t number, size_t k) {
-    const int8_t *cells = w->cells + k * s->rows * s->cells;
-    flow_plan initial;
-    plan_initial(s->p, number, &initial);
-    TRY(s->layout->decode(cells, NULL, w->nexist[k], &initial, &w->raw, NULL));
-    bool ports = w->raw.key.proto == PROTO_TCP || w->raw.key.proto == PROTO_UDP;
-    if (ports && w->raw.key.port[0] < w->raw.key.port[1]) { /* the first sender is the service */
-        uint32_t client = initial.addr[0];
-        ip_address client6 = initial.addr6[0];
-        initial.addr[0] = initial.addr[1];
-        initial.addr[1] = client;
-        initial.addr6[0] = initial.addr6[1];
-        initial.addr6[1] = client6;
-        TRY(s->layout->decode(cells, NULL, w->nexist[k], &initial, &w->raw, NULL));
-    }
-    if (ports)
-        draw_client_port(s, number, &w->raw);
-    if (s->layout == &layout_relative) /* its checksums are right by construction */
-        checksum_fill_flow(&w->raw);
-    if (s->e->gen.gaps == GAP_CLASS)
-        draw_gaps(s, l->label, number, &w->raw);
-    w->raw.label = (int32_t)l->label;
-    w->raw.file = 0;
-    w->raw.run = 0;
-    for (size_t i = 0; i < w->raw.npackets; i++)
-        w->raw.packets[i].frame = (uint32_t)i; /* pairs a packet with its repaired self, even if others are dropped */
-    TRY(flow_copy(&w->clean, &w->raw));
-    if (s->e->gen.repair)
-        TRY(repair_flow(&w->clean, NULL, NULL));
-    if (w->clean.npackets == 0)
-        return FAIL(ST_RANGE, "flow %llu: nothing was left of it", (unsigned long long)number);
-    return ST_OK;
-}
 
 static status write_batch(const studio *s, worker *w, uint64_t batch, dataset *clean, dataset *raw, fanout_part *part) {
     uint64_t first;
     size_t n;
-    const plan_label *l = plan_batch(s->p, batch, &first, &n);
-    TRY(sample_batch(s, w, l, first, n));
+    plan_batch(s->p, batch, &first, &n);
+    TRY(studio_sample(s, w, batch));
     status st = ST_OK;
     for (size_t k = 0; k < n && !st; k++) {
-        st = finish_flow(s, w, l, first + k, k);
+        st = studio_finish(s, w, first + k, k);
 #pragma omp critical(gen_part)
         {
             if (!st)
@@ -340,19 +110,17 @@ status fanout_one(const experiment *e, const plan *p, const classes *k, const da
     studio s;
     worker w;
     const plan_label *l = plan_flow(p, number);
-    uint64_t first;
-    size_t n;
+    uint64_t nth = number - l->first;
     TRY(studio_open(&s, e, p, k, tables, model_folder));
-    plan_batch(p, l->first_batch + (number - l->first) / p->batch, &first, &n);
     status st = worker_open(&w, &s);
     if (!st)
-        st = sample_batch(&s, &w, l, first, n);
+        st = studio_sample(&s, &w, l->first_batch + nth / p->batch);
     if (!st)
-        st = finish_flow(&s, &w, l, number, (size_t)(number - first));
+        st = studio_finish(&s, &w, number, (size_t)(nth % p->batch));
     if (!st)
-        st = flow_copy(raw, &w.raw);
+        st = studio_copy(raw, &w.raw);
     if (!st)
-        st = flow_copy(clean, &w.clean);
+        st = studio_copy(clean, &w.clean);
     worker_close(&w);
     studio_close(&s);
     return st;

@@ -28,13 +28,14 @@ static status content_config(const experiment *e, char **text) {
     TRY(weights_sha256(e, "transformer/diffusion_pytorch_model.safetensors", base));
     TRY(weights_sha256(e, "controlnet/diffusion_pytorch_model.safetensors", controlnet));
     TRY(weights_sha256(e, "lora/pytorch_lora_weights.safetensors", lora));
-    *text = text_format("seed: %lld\n"
+    *text = text_format("seed: %lld\ndata:\n  max_packets: %lld\n"
                         "gen:\n  sampler: %s\n  steps: %lld\n  guidance: %.9g\n  batch: %lld\n  control: %s\n"
                         "  controlnet: %s\n  lora_scale: %.9g\n  gaps: %s\n  clients: %s\n  servers: %s\n"
                         "  rate: %.9g\n  start: %.17g\n  repair: %s\n"
                         "# transformer %s\n# controlnet %s\n# lora %s\n",
-                        (long long)e->seed, sampler_names[e->gen.sampler], (long long)e->gen.steps, e->gen.guidance,
-                        (long long)e->gen.batch, e->gen.control, e->gen.controlnet ? "yes" : "no", e->gen.lora_scale,
+                        (long long)e->seed, (long long)e->data.max_packets, sampler_names[e->gen.sampler],
+                        (long long)e->gen.steps, e->gen.guidance, (long long)e->gen.batch, e->gen.control,
+                        e->gen.controlnet ? "yes" : "no", e->gen.lora_scale,
                         e->gen.gaps == GAP_CLASS ? "class" : "model", e->gen.clients, e->gen.servers, e->gen.rate,
                         e->gen.start, e->gen.repair ? "yes" : "no", base, controlnet, lora);
     return ST_OK;
@@ -105,7 +106,7 @@ static status generation_open(const experiment *e, bool trained_only, generation
     if (!st)
         st = model_load(&m, e->model.dir);
     if (!st)
-        st = classes_open(&g->classes, e->data.dataset, e, model_get_config(m)->packets);
+        st = classes_open(&g->classes, e->data.dataset, e, (size_t)e->data.max_packets);
     model_free(&m);
     if (!st)
         st = plan_make(&g->plan, e, &g->tables, g->classes, &g->lora_labels);

@@ -10,19 +10,17 @@
 
 /* ---- classes.c: conversation shapes and gaps of the training flows, per label ---- */
 
-/* One packet of a conversation's shape, as an index 0..191: direction, payload class, SYN FIN RST PSH. */
-typedef uint8_t shape;
-
 typedef struct class_flow {
     size_t first, n; /* its rows in class_info.shapes */
-    bool cut;        /* the flow goes on after row n */
+    size_t npackets; /* of the whole flow: above n where it is longer than data.max_packets */
 } class_flow;
 
 typedef struct class_info {
     size_t nflows, nflows_capacity;
     class_flow *flows;
     size_t nshapes, nshapes_capacity;
-    shape *shapes;
+    packet_shape *shapes;
+    uint64_t *by_context, *by_position; /* (nshapes) context << 32 | row, sorted: what the chain draws from */
     size_t ngaps[4], ngaps_capacity[4]; /* by direction of the packet before and of the packet itself */
     int64_t *gaps[4];                   /* nanoseconds */
 } class_info;
@@ -30,19 +28,20 @@ typedef struct class_info {
 typedef struct classes {
     size_t nlabels;
     class_info *info; /* by label index */
-    size_t nrows;     /* rows of the model */
+    size_t nrows;     /* rows of a flow at most */
 } classes;
 
 /* Read the training flows (runs outside holdout) of every label, at most 2000 a label. Local. */
 status classes_open(classes **c, const char *dataset_path, const experiment *e, size_t nrows);
 void classes_close(classes **c);
-/* Draw a conversation of the class: returns its number of rows and whether it goes on after them.
- * real: the shape of one training flow; otherwise a chain of shapes learnt from all of them. shapes: nrows. */
-size_t classes_draw(const classes *c, size_t label, bool real, rng *r, shape *shapes, bool *cut);
+/* Draw a conversation of the class: returns its number of rows, at most nrows; *npackets: of the whole, which may go on
+ * after them. The length is a training flow's. real: so is the shape; otherwise a chain of shapes learnt from all of
+ * them. shapes: nrows. */
+size_t classes_draw(const classes *c, size_t label, bool real, rng *r, packet_shape *shapes, size_t *npackets);
 /* A gap of the class between packets of these directions, in nanoseconds. */
 int64_t classes_gap(const classes *c, size_t label, unsigned dir_before, unsigned dir, rng *r);
-void shape_to_control(shape s, float *control); /* CONTROL_WIDTH floats, CONTROL_EXISTS included */
-status shape_parse(const char *text, const char *what, shape *shapes, size_t limit, size_t *n);
+/* A conversation given by hand, "S> S< > P517>", of at most limit packets. what: whose it is, for messages. */
+status shape_parse(const char *text, const char *what, packet_shape *shapes, size_t limit, size_t *n);
 
 /* ---- plan.c: which flow is of which label, and everything about it that is not the model's ---- */
 
@@ -52,7 +51,7 @@ typedef struct plan_label {
     uint64_t first_batch; /* batches of one label are consecutive */
     bool lora;
     size_t ntemplate; /* given conversation, 0 = none */
-    shape *template_shapes;
+    packet_shape *template_shapes;
 } plan_label;
 
 typedef struct plan {
@@ -75,6 +74,62 @@ const plan_label *plan_batch(const plan *p, uint64_t batch, uint64_t *first, siz
 const plan_label *plan_flow(const plan *p, uint64_t number);
 /* Initial values of flow `number`: addresses (client = side 0), counters, start time. */
 void plan_initial(const plan *p, uint64_t number, flow_plan *initial);
+
+/* ---- studio.c: models and memory to make flows with, a batch at a time ---- */
+
+/* What all threads of a rank share, read-only while they run. */
+typedef struct studio {
+    const experiment *e;
+    const plan *p;
+    const classes *k;
+    const dataset_tables *tables;
+    model *base, *tuned; /* tuned: with the LoRA folded in, NULL where no label needs it */
+    const layout *layout;
+    size_t rows, context, cells, text_width; /* rows of a window, given ones of it; cells of a row */
+    float *text;      /* (labels of the dataset, text_width); the encoder is the same with and without LoRA */
+    float *null_text; /* (text_width) */
+} studio;
+
+/* The rows of one batch's flows: flow k has rows first[k] .. first[k + 1] - 1. */
+typedef struct batch_rows {
+    size_t n;
+    size_t *first;        /* (n + 1) */
+    size_t *npackets;     /* (n) of the flow: more than its rows where data.max_packets cuts it */
+    packet_shape *shapes; /* (n, data.max_packets), if the conversation is given */
+    int8_t *cells;        /* (first[n], C) */
+    float *soft;          /* (first[n], C) before rounding */
+    size_t cells_capacity, soft_capacity;
+} batch_rows;
+
+/* What a thread owns. */
+typedef struct worker {
+    nn *session;
+    batch_rows rows;
+    /* Of one window of the batch, for the flows that reach it: */
+    size_t *member;        /* which flows these are */
+    int8_t *cells, *given; /* (n, L, C), (n, context, C) */
+    float *soft;           /* (n, L, C) */
+    float *control, *text; /* (n, L, CONTROL_WIDTH), (n, text_width) */
+    size_t *nexist;
+    rng *rngs;
+    /* Of one flow: */
+    flow raw, clean;
+    packet_votes *votes;
+    size_t votes_capacity;
+} worker;
+
+status studio_open(studio *s, const experiment *e, const plan *p, const classes *k, const dataset_tables *tables,
+                   const char *model_folder);
+void studio_close(studio *s);
+status worker_open(worker *w, const studio *s);
+void worker_close(worker *w);
+/* Sample all rows of batch `batch` into w->rows: a function of (seed, batch) alone. */
+status studio_sample(const studio *s, worker *w, uint64_t batch);
+/* Flow k of the batch that was sampled last, number `number` of the plan, into w->raw (as decoded) and w->clean
+ * (repaired). */
+status studio_finish(const studio *s, worker *w, uint64_t number, size_t k);
+/* to is initialised. */
+status studio_copy(flow *to, const flow *from);
 
 /* ---- fanout.c: batches over ranks and threads, each flow sampled, decoded, repaired, written to the rank's part ----
  */

@@ -204,7 +204,9 @@ const plan_label *plan_flow(const plan *p, uint64_t number) {
 }
 
 void plan_initial(const plan *p, uint64_t number, flow_plan *initial) {
+    static const ip_address documentation = (ip_address)0x20010db8 << 96; /* 2001:db8::/32, RFC 3849 */
     rng r = rng_make(p->seed, number, RNG_PLAN);
+    *initial = (flow_plan){0};
     const plan_label *l = plan_flow(p, number);
     size_t role = (size_t)(l - p->labels);
     uint64_t nth = number - l->first;
@@ -222,4 +224,9 @@ void plan_initial(const plan *p, uint64_t number, flow_plan *initial) {
      * speed. */
     double span = (double)p->nflows / p->rate, slot = ((double)nth + rng_uniform(&r)) / (double)l->n;
     initial->start_ns = (int64_t)(p->start * 1e9) + (int64_t)(slot * span * 1e9);
+    /* Should the flow turn out to be one of IPv6: the same hosts under the documentation prefix. */
+    for (unsigned side = 0; side < 2; side++) {
+        initial->addr6[side] = documentation | initial->addr[side];
+        initial->flow_label[side] = 1 + rng_below(&r, 0xfffff);
+    }
 }

@@ -40,6 +40,7 @@ static void copy_linear(linear *to, const linear *from) {
 
 void controlnet_init(controlnet *k, const native *base) {
     copy_linear(&k->input, &base->input);
+    copy_param(k->control.w, base->control.w); /* as random as at its start for what the base does not read */
     copy_param(k->position, base->position);
     for (size_t i = 0; i < k->nblocks; i++) {
         const native_block *from = &base->blocks[i];

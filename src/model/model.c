@@ -25,6 +25,7 @@ status model_check_config(model_config *c, const char *where) {
     if (c->cells != rows->ncells)
         return FAIL(ST_RANGE, "%s: %zu cells a row, layout %s has %zu", where, c->cells, c->layout, rows->ncells);
     TRY(check_size(where, "packets", c->packets, 1, PACKETS_MAX));
+    TRY(check_size(where, "context", c->context, 0, c->packets - 1));
     TRY(check_size(where, "width", c->width, 1, WIDTH_MAX));
     TRY(check_size(where, "layers", c->layers, 1, LAYERS_MAX));
     TRY(check_size(where, "head", c->head, 1, c->width));

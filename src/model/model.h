@@ -20,10 +20,11 @@
 typedef struct model_config {
     char layout[16];
     size_t cells;   /* per row, from the layout */
-    size_t packets; /* rows, L */
+    size_t packets; /* rows of a window, L */
+    size_t context; /* rows that a window which is not the first is given, below L */
     size_t width, layers, head;
     size_t text_width, text_layers, text_tokens;
-    control_inputs control; /* which of CONTROL_WIDTH the base reads; the ControlNet reads all */
+    control_inputs control; /* what the base reads: the frame, or all; the ControlNet reads all */
 } model_config;
 
 typedef struct model model;
@@ -78,7 +79,7 @@ tensor *model_null_text(nn *s, model *m);
 
 typedef struct model_input {
     size_t n;             /* samples N; rows L and cells C are the model's */
-    const float *x;       /* (N, L, C) noisy rows */
+    const float *x;       /* (N, L, C) noisy rows; given ones clean */
     const float *t;       /* (N) times in [0, 1] */
     tensor *text;         /* (N, text_width), of this step */
     const float *control; /* (N, L, CONTROL_WIDTH); NULL = dropped for all. A dropped sample is all zero. */
@@ -88,12 +89,15 @@ typedef struct model_input {
 /* Predicted clean rows (N, L, C) on the tape. The arrays of *in are copied. */
 tensor *model_predict(nn *s, model *m, const model_input *in);
 
-/* Sample n flows' rows: fixed batch -> cells. Deterministic in (rngs, arguments), whatever runs beside it.
- * text, null_text: embeddings (n, W) and (W). nexist: rows of each sample that exist (forced; the rest of the control
+/* Sample a window of n flows: fixed batch -> cells. Deterministic in (rngs, arguments), whatever runs beside it.
+ * first: number, in their flows, of the windows' first rows. ngiven: how many rows of each window are given, with
+ * given: (n, ngiven, C) in -1, 0, +1, the rows that came out of the windows before; they are held at every step.
+ * text, null_text: embeddings (n, W) and (W). nexist: rows of each window that exist (forced; the rest of the control
  * signal must say the same). control: (n, L, CONTROL_WIDTH), may be NULL. Uses and resets s, nothing else.
  * cells: (n, L, C) in -1, 0, +1 with the layout's presence applied; soft (may be NULL): the same before rounding. */
 typedef struct sample_request {
-    size_t n;
+    size_t n, first, ngiven;
+    const int8_t *given;
     const float *text, *null_text;
     const size_t *nexist;
     const float *control;

@@ -122,10 +122,11 @@ static json_t *text_json(const model *m) {
 
 static json_t *transformer_json(const model *m, const char *class) {
     const model_config *c = &m->config;
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "_class_name", class, "layout", c->layout,
-                     "cells", (json_int_t)c->cells, "packets", (json_int_t)c->packets, "width", (json_int_t)c->width,
-                     "layers", (json_int_t)c->layers, "head", (json_int_t)c->head, "text_width",
-                     (json_int_t)c->text_width, "control", control_names[c->control]);
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "_class_name", class, "layout", c->layout,
+                     "cells", (json_int_t)c->cells, "packets", (json_int_t)c->packets, "context",
+                     (json_int_t)c->context, "width", (json_int_t)c->width, "layers", (json_int_t)c->layers, "head",
+                     (json_int_t)c->head, "text_width", (json_int_t)c->text_width, "control",
+                     control_names[c->control]);
 }
 
 static json_t *scheduler_json(void) {
@@ -196,6 +197,7 @@ static status read_transformer(const json_file *f, const char *class, model_conf
     TRY(read_layout(f, c));
     TRY(get_size(f, "cells", &c->cells));
     TRY(get_size(f, "packets", &c->packets));
+    TRY(get_size(f, "context", &c->context));
     TRY(get_size(f, "width", &c->width));
     TRY(get_size(f, "layers", &c->layers));
     TRY(get_size(f, "head", &c->head));

@@ -1,7 +1,8 @@
-/* Sampling: from noise to the signs of a flow's rows.
+/* Sampling: from noise to the signs of a window's rows.
  *
  * A row exists or not by the caller's word: the layout's "valid" cell is set in every prediction, and so in what the
- * sampler makes of it. No other cell is touched until the end: vacant cells were trained towards 0. */
+ * sampler makes of it. Given rows are in x as they are, as they were in training. No other cell is touched until the
+ * end: vacant cells were trained towards 0. */
 #include <string.h>
 #include "base/memory.h"
 #include "model/model_priv.h"
@@ -12,6 +13,7 @@ typedef struct sampling {
     const sample_request *r;
     float *times, *null_text; /* (n), (n, W) */
     float *unguided;          /* (n, L, C), where guidance asks for it */
+    float *given;             /* (n, ngiven, C), where there are any */
 } sampling;
 
 static const layout_field *valid_field(const layout *l) {
@@ -57,18 +59,22 @@ static status predict(void *user, const float *x, float t, float *x0) {
     return ST_OK;
 }
 
-/* Signs, with the presence that they themselves ask for; rows past the end keep only the valid cell. */
+/* Signs, with the presence that they themselves ask for; rows past the end keep only the valid cell, and given ones are
+ * what they were. */
 static void round_rows(const sampling *g, float *x0, int8_t *cells, uint8_t *mask) {
     const model_config *c = &g->m->config;
     const layout_field *valid = valid_field(g->m->layout);
-    for (size_t i = 0; i < g->r->n; i++)
-        for (size_t row = 0; row < c->packets; row++) {
+    size_t ngiven = g->r->ngiven * c->cells;
+    for (size_t i = 0; i < g->r->n; i++) {
+        if (ngiven > 0)
+            memcpy(cells + i * c->packets * c->cells, g->r->given + i * ngiven, ngiven);
+        for (size_t row = g->r->ngiven; row < c->packets; row++) {
             float *soft = x0 + (i * c->packets + row) * c->cells;
             int8_t *hard = cells + (i * c->packets + row) * c->cells;
             for (size_t k = 0; k < c->cells; k++)
                 hard[k] = soft[k] < 0 ? -1 : 1;
             if (row < g->r->nexist[i]) {
-                g->m->layout->presence(hard, row, mask);
+                g->m->layout->presence(hard, g->r->first + row, mask);
             } else {
                 memset(mask, 0, c->cells);
                 if (valid)
@@ -79,6 +85,7 @@ static void round_rows(const sampling *g, float *x0, int8_t *cells, uint8_t *mas
                 soft[k] = mask[k] ? soft[k] : 0;
             }
         }
+    }
 }
 
 static status run(sampling *g, float *x0, float *work, int8_t *cells, uint8_t *mask) {
@@ -86,7 +93,10 @@ static status run(sampling *g, float *x0, float *work, int8_t *cells, uint8_t *m
     const sample_request *r = g->r;
     for (size_t i = 0; i < r->n; i++)
         memcpy(g->null_text + i * c->text_width, r->null_text, c->text_width * sizeof *g->null_text);
-    TRY(sampler_run(r->sampler, r->steps, r->n, c->packets * c->cells, r->rngs, predict, g, x0, work));
+    for (size_t i = 0; i < r->n * r->ngiven * c->cells; i++)
+        g->given[i] = r->given[i];
+    TRY(sampler_run(r->sampler, r->steps, r->n, c->packets * c->cells, r->ngiven * c->cells, g->given, r->rngs, predict,
+                    g, x0, work));
     round_rows(g, x0, cells, mask);
     return ST_OK;
 }
@@ -98,12 +108,15 @@ status model_sample(nn *s, model *m, const sample_request *r, int8_t *cells, flo
     float *x0 = NULL, *work = NULL;
     uint8_t *mask = NULL;
     status st;
+    ASSERT(r->ngiven < c->packets);
     if (r->controlnet && !m->has_control)
         return FAIL(ST_USAGE, "sampling asks for a ControlNet that the model does not have");
     TRY_TO(done, NEW(r->n, &g.times));
     TRY_TO(done, NEW(r->n * c->text_width, &g.null_text));
     if (r->guidance != 1)
         TRY_TO(done, NEW(total, &g.unguided));
+    if (r->ngiven > 0)
+        TRY_TO(done, NEW(r->n * r->ngiven * c->cells, &g.given));
     TRY_TO(done, NEW(total, &x0));
     TRY_TO(done, NEW(3 * total, &work));
     TRY_TO(done, NEW(c->cells, &mask));
@@ -114,6 +127,7 @@ done:
     memory_free(&g.times);
     memory_free(&g.null_text);
     memory_free(&g.unguided);
+    memory_free(&g.given);
     memory_free(&x0);
     memory_free(&work);
     memory_free(&mask);

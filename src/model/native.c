@@ -9,6 +9,7 @@
 
 static const float epsilon = 1e-6f; /* of the layer norms, as in DiT */
 static const float first_gate = 0.3f;
+static const float control_gain = 4; /* two dozen inputs, mostly 0, beside hundreds of noisy cells */
 
 enum { MODULATIONS = 6, BASE_LINEARS = 8, BLOCK_LINEARS = 4 };
 
@@ -71,6 +72,7 @@ void native_init(native *t, uint64_t seed) {
     linear *l;
     for (size_t i = 0; (l = native_linear(t, i)); i++)
         param_init_xavier(l->w, seed, 1);
+    param_init_xavier(t->control.w, seed, control_gain);
     param_init_normal(t->modulation.w, seed, 0.02f);
     param_init_constant(t->final_modulation.w, 0);
     param_init_constant(t->output.w, 0);
@@ -132,11 +134,11 @@ static tensor *condition(nn *s, const native *t, const model_input *in) {
     return op_silu(s, op_add(s, time, linear_apply(s, &t->text, in->text)));
 }
 
-/* The part of the signal that the base reads: all of it, or only whether the row exists. */
+/* The part of the signal that the base reads: all of it, or only the frame. */
 static tensor *base_control(nn *s, const model_config *c, const model_input *in) {
     tensor *x = nn_input(s, 3, (size_t[]){in->n, c->packets, CONTROL_WIDTH}, NULL);
     for (size_t i = 0; x && i < x->n; i++)
-        if (c->control == CONTROL_FULL || i % CONTROL_WIDTH == CONTROL_EXISTS)
+        if (c->control == CONTROL_FULL || !control_is_shape(i % CONTROL_WIDTH))
             x->data[i] = in->control[i];
     return x;
 }

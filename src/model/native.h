@@ -24,7 +24,7 @@ typedef struct native {
 
 /* A trainable copy of the first blocks beside a frozen base (Zhang et al. 2023). */
 typedef struct controlnet {
-    linear input, control; /* C -> d, 12 -> d */
+    linear input, control; /* C -> d, CONTROL_WIDTH -> d */
     param *position;
     native_block *blocks; /* nblocks */
     linear *zero;         /* nblocks of d -> d: what block i adds to the base after its block i */
@@ -38,7 +38,7 @@ void native_free(native *t); /* not the parameters */
 linear *native_linear(native *t, size_t i);
 
 status controlnet_build(controlnet *k, const model_config *c, size_t nblocks, builder *b);
-/* Copy of the base, with zero where it takes the signal in and gives its residuals out. */
+/* Copy of the base, with zero where it gives its residuals out. */
 void controlnet_init(controlnet *k, const native *base);
 void controlnet_free(controlnet *k);
 size_t controlnet_nblocks(const model_config *c); /* of a new one: half of the base's, at least one */

@@ -6,6 +6,7 @@
 #include "model/schedule.h"
 
 #include <math.h>
+#include <string.h>
 
 typedef struct update {
     double x, x0, previous, noise;
@@ -56,8 +57,13 @@ static void apply(const update *u, size_t n, float *x, const float *x0, float *p
     }
 }
 
-status sampler_run(sampler_kind kind, int steps, size_t n, size_t size, rng *rngs, sampler_predict predict, void *user,
-                   float *x0, float *work) {
+static void hold(size_t n, size_t size, size_t ngiven, const float *given, float *x) {
+    for (size_t i = 0; ngiven > 0 && i < n; i++)
+        memcpy(x + i * size, given + i * ngiven, ngiven * sizeof *x);
+}
+
+status sampler_run(sampler_kind kind, int steps, size_t n, size_t size, size_t ngiven, const float *given, rng *rngs,
+                   sampler_predict predict, void *user, float *x0, float *work) {
     static const sampler_rule rules[] = {
         [SAMPLER_DDIM] = rule_ddim, [SAMPLER_ANCESTRAL] = rule_ancestral, [SAMPLER_DPM] = rule_dpm};
     ASSERT((size_t)kind < sizeof rules / sizeof *rules);
@@ -71,7 +77,9 @@ status sampler_run(sampler_kind kind, int steps, size_t n, size_t size, rng *rng
         previous[i] = 0;
     for (int step = 0; step < steps; step++) {
         float t = 1 - (float)step / (float)steps, s = 1 - (float)(step + 1) / (float)steps;
+        hold(n, size, ngiven, given, x);
         TRY(predict(user, x, t, x0));
+        hold(n, size, ngiven, given, x0);
         clamp(x0, total);
         if (step + 1 == steps)
             break;

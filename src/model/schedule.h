@@ -21,8 +21,10 @@ typedef status (*sampler_predict)(void *user, const float *x, float t, float *x0
  * DDIM (eta 0; Song et al. 2021), ancestral (DDPM posterior), DPM-Solver++(2M) (Lu et al. 2022).
  * rngs: one per sample, the only source of noise. x0 (n x size, caller's) receives the last prediction, clamped to
  * [-1, 1]; every earlier one is clamped too. work: 3 * n * size floats.
+ * ngiven: so many numbers at the start of every sample are given (n x ngiven, between -1 and 1): x holds them as they
+ * are at every step, and so does the result.
  * Sample i's numbers depend on rngs[i] and on what predict says of it, not on its neighbours. */
-status sampler_run(sampler_kind kind, int steps, size_t n, size_t size, rng *rngs, sampler_predict predict, void *user,
-                   float *x0, float *work);
+status sampler_run(sampler_kind kind, int steps, size_t n, size_t size, size_t ngiven, const float *given, rng *rngs,
+                   sampler_predict predict, void *user, float *x0, float *work);
 
 #endif

@@ -89,38 +89,63 @@ static uint64_t flow_identity(const dataset_tables *tables, const flow *f) {
     return hash_word(h, f->packets[0].frame);
 }
 
-static status encode_flow(data *d, const layout *l, const flow *f, float *control) {
-    int8_t *cells = d->row_cells + d->nflows * d->rows * d->cells;
-    uint8_t *bits = d->control + d->nflows * d->rows * CONTROL_WIDTH;
-    TRY(l->encode(f, d->rows, cells));
-    control_encode(f, d->rows, control);
-    for (size_t i = 0; i < d->rows * CONTROL_WIDTH; i++)
-        bits[i] = control[i] != 0;
+/* Rows as they are read: growing arrays, and one flow's cells. */
+typedef struct reading {
+    size_t signs_capacity, shapes_capacity, cells_capacity;
+    int8_t *cells;
+} reading;
+
+static void pack_signs(size_t n, const int8_t *cells, uint8_t *signs) {
+    memset(signs, 0, (n + 7) / 8);
+    for (size_t i = 0; i < n; i++)
+        if (cells[i] > 0)
+            signs[i / 8] |= (uint8_t)(0x80 >> i % 8);
+}
+
+static void unpack_signs(size_t n, const uint8_t *signs, int8_t *cells) {
+    for (size_t i = 0; i < n; i++)
+        cells[i] = signs[i / 8] << i % 8 & 0x80 ? 1 : -1;
+}
+
+/* f holds the first packets of a flow of npackets. */
+static status encode_flow(data *d, reading *r, const flow *f, size_t npackets) {
+    size_t first = d->first[d->nflows], end = first + f->npackets, nbytes = data_row_nbytes(d);
+    TRY(memory_grow(&d->signs, &r->signs_capacity, end, nbytes));
+    TRY(memory_grow(&d->shapes, &r->shapes_capacity, end, sizeof *d->shapes));
+    TRY(memory_grow(&r->cells, &r->cells_capacity, f->npackets, d->cells));
+    TRY(d->layout->encode(f, f->npackets, r->cells));
+    for (size_t i = 0; i < f->npackets; i++) {
+        pack_signs(d->cells, r->cells + i * d->cells, d->signs + (first + i) * nbytes);
+        d->shapes[first + i] = packet_shape_of(&f->packets[i]);
+    }
+    d->first[d->nflows + 1] = end;
+    d->npackets[d->nflows] = npackets;
     d->label[d->nflows] = f->label;
     d->hash = hash_word(d->hash, (uint64_t)(int64_t)f->label);
-    d->hash = hash_bytes(d->hash, cells, d->rows * d->cells);
-    d->hash = hash_bytes(d->hash, bits, d->rows * CONTROL_WIDTH);
+    d->hash = hash_word(d->hash, npackets);
+    d->hash = hash_bytes(d->hash, d->signs + first * nbytes, f->npackets * nbytes);
+    d->hash = hash_bytes(d->hash, d->shapes + first, f->npackets * sizeof *d->shapes);
     d->nflows++;
     return ST_OK;
 }
 
-static status read_flows(data *d, const experiment *e, const layout *l, dataset *from, uint64_t *identity) {
+static status read_flows(data *d, const experiment *e, dataset *from, uint64_t *identity) {
     const dataset_tables *tables = dataset_get_tables(from);
     data_left scratch = {0};
+    reading r = {0};
     flow f;
-    float *control = NULL;
-    TRY(NEW(d->rows * CONTROL_WIDTH, &control));
     flow_init(&f);
     status st = ST_OK;
     for (size_t i = 0; i < dataset_nflows(from); i++) {
         dataset_flow_info(from, i, &f);
+        size_t npackets = f.npackets;
         if (!wanted(e, tables, &f, &scratch))
             continue;
-        TRY_TO(out, dataset_read(from, i, d->rows, &f));
+        TRY_TO(out, dataset_read(from, i, (size_t)e->data.max_packets, &f));
         const char *why = "";
-        if (l->accepts(&f, &why)) {
+        if (d->layout->accepts(&f, &why)) {
             identity[d->nflows] = flow_identity(tables, &f);
-            TRY_TO(out, encode_flow(d, l, &f, control));
+            TRY_TO(out, encode_flow(d, &r, &f, npackets));
         } else {
             count_refusal(&d->left, why);
         }
@@ -128,8 +153,38 @@ static status read_flows(data *d, const experiment *e, const layout *l, dataset 
     }
 out:
     flow_clear(&f);
-    memory_free(&control);
+    free(r.cells);
     return st;
+}
+
+/* ---- Windows ---- */
+
+size_t data_nwindows(const data *d, size_t i) {
+    return control_nwindows(d->first[i + 1] - d->first[i], d->rows, d->context);
+}
+
+size_t data_last_window(const data *d, size_t i) {
+    size_t kept = d->first[i + 1] - d->first[i];
+    return kept > d->rows ? kept - d->context - 1 : 0;
+}
+
+size_t data_window(const data *d, size_t i, size_t first, float *cells, float *control, uint8_t *scratch) {
+    size_t kept = d->first[i + 1] - d->first[i], nbytes = data_row_nbytes(d);
+    control_window w = {
+        .first = first, .nrows = d->rows, .ngiven = first > 0 ? d->context : 0, .nflow = d->npackets[i], .kept = kept};
+    ASSERT(first == 0 || first + d->context < kept);
+    uint8_t *mask = scratch;
+    int8_t *row_cells = (int8_t *)scratch + d->cells;
+    for (size_t row = 0; row < d->rows; row++, cells += d->cells) {
+        memset(row_cells, -1, d->cells); /* past the end: not valid, and so nothing else is there */
+        if (first + row < kept)
+            unpack_signs(d->cells, d->signs + (d->first[i] + first + row) * nbytes, row_cells);
+        d->layout->presence(row_cells, first + row, mask);
+        for (size_t c = 0; c < d->cells; c++)
+            cells[c] = mask[c] ? (float)row_cells[c] : 0;
+    }
+    control_encode(d->shapes + d->first[i], &w, control);
+    return w.ngiven;
 }
 
 /* ---- Groups and validation ---- */
@@ -202,7 +257,7 @@ static status copy_texts(size_t n, char *const *from, char ***to) {
     return ST_OK;
 }
 
-static status data_fill(data *d, const experiment *e, const layout *l, dataset *from) {
+static status data_fill(data *d, const experiment *e, dataset *from) {
     const dataset_tables *tables = dataset_get_tables(from);
     TRY(check_configuration(e, tables));
     d->nlabels = tables->nlabels;
@@ -216,33 +271,35 @@ static status data_fill(data *d, const experiment *e, const layout *l, dataset *
         n += wanted(e, tables, &f, &d->left);
     }
     uint64_t *identity = NULL;
-    TRY(memory_new(n, d->rows * d->cells, &d->row_cells));
-    TRY(memory_new(n, d->rows * CONTROL_WIDTH, &d->control));
+    TRY(NEW(n + 1, &d->first));
+    TRY(NEW(n, &d->npackets));
     TRY(NEW(n, &d->label));
     TRY(NEW(n, &identity));
-    status st = read_flows(d, e, l, from, identity);
+    status st = read_flows(d, e, from, identity);
     if (st == ST_OK && d->nflows == 0)
         st = FAIL(ST_USAGE,
                   "%s: no flow to learn from: %zu held out, %zu of labels not asked for, %zu the layout \"%s\" "
                   "does not take",
-                  e->data.dataset, d->left.holdout, d->left.excluded, n, l->name);
+                  e->data.dataset, d->left.holdout, d->left.excluded, n, d->layout->name);
     if (st == ST_OK)
         st = make_groups(d, e->train.validate_share, identity);
     memory_free(&identity);
     return st;
 }
 
-status data_open(data **d, const experiment *e, const layout *l, size_t rows) {
+status data_open(data **d, const experiment *e, const layout *l, size_t rows, size_t context) {
     dataset *from = NULL;
     if (!file_exists(e->data.dataset))
         return FAIL(ST_IO, "%s: there is no dataset; ndencode makes it from captures", e->data.dataset);
     TRY(NEW(1, d));
+    (*d)->layout = l;
     (*d)->rows = rows;
+    (*d)->context = context;
     (*d)->cells = l->ncells;
     (*d)->hash = HASH_START;
     status st = dataset_open(&from, e->data.dataset);
     if (st == ST_OK)
-        st = data_fill(*d, e, l, from);
+        st = data_fill(*d, e, from);
     dataset_close(&from);
     if (st != ST_OK)
         data_close(d);
@@ -259,8 +316,10 @@ void data_close(data **d) {
     data *x = *d;
     if (x == NULL)
         return;
-    memory_free(&x->row_cells);
-    memory_free(&x->control);
+    memory_free(&x->first);
+    memory_free(&x->npackets);
+    free(x->signs);
+    free(x->shapes);
     memory_free(&x->label);
     free_texts(x->nlabels, &x->label_name);
     free_texts(x->nlabels, &x->prompt);

@@ -56,8 +56,8 @@ void trainer_describe(const trainer *t) {
     if (comm_rank(t->c) != 0)
         return;
     size_t blocks = e->train.patience > 0 ? 5 : 4; /* gradient, two moments, average, best */
-    double sample = (double)(d->rows * (2 * d->cells + CONTROL_WIDTH)) * sizeof(float);
-    double flows = (double)d->nflows * (double)(d->rows * (d->cells + CONTROL_WIDTH));
+    double sample = (double)(d->rows * (3 * d->cells + CONTROL_WIDTH)) * sizeof(float);
+    double flows = (double)d->first[d->nflows] * (double)(data_row_nbytes(d) + sizeof *d->shapes);
     double weights = (double)(count_all(t->p) + blocks * t->p->ntrained) * sizeof(float);
     double session = plan_session_nbytes(t, t->n), samples = sample * (double)t->n;
     describe_flows(d);

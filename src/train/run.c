@@ -57,6 +57,7 @@ static void add_training(text_map *run, const trainer *t) {
 static void add_model(text_map *run, const model_config *m) {
     add(run, "model.layout", "%s", m->layout);
     add(run, "model.packets", "%zu", m->packets);
+    add(run, "model.context", "%zu", m->context);
     add(run, "model.width", "%zu", m->width);
     add(run, "model.layers", "%zu", m->layers);
     add(run, "model.head", "%zu", m->head);
@@ -92,6 +93,7 @@ status trainer_list_run(trainer *t) {
     } else {
         add_list(run, "train.base.exclude", &t->e->train.exclude);
     }
+    add(run, "data.max_packets", "%lld", (long long)t->e->data.max_packets);
     add_list(run, "data.holdout", &t->e->data.holdout);
     add(run, "the dataset's flows", "%016llx", (unsigned long long)t->data->hash);
     return ST_OK;

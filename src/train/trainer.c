@@ -23,6 +23,9 @@ static status check_settings(const trainer *t) {
                     (long long)e->train.batch, comm_size(t->c));
     if (e->train.patience > 0 && e->train.validate_share == 0)
         return FAIL(ST_USAGE, "train.patience stops on the validation loss: it needs train.validate_share above 0");
+    if (e->model.context >= e->model.packets)
+        return FAIL(ST_USAGE, "model.context %lld is not below model.packets %lld: a window would hold no new row",
+                    (long long)e->model.context, (long long)e->model.packets);
     if (e->model.width % e->model.head != 0)
         return FAIL(ST_USAGE, "model.width %lld is not a multiple of model.head %lld", (long long)e->model.width,
                     (long long)e->model.head);
@@ -33,6 +36,7 @@ static status make_base(trainer *t, const layout *l) {
     const experiment *e = t->e;
     model_config shape = {.cells = l->ncells,
                           .packets = (size_t)e->model.packets,
+                          .context = (size_t)e->model.context,
                           .width = (size_t)e->model.width,
                           .layers = (size_t)e->model.layers,
                           .head = (size_t)e->model.head,
@@ -71,12 +75,12 @@ static status open_parts(trainer *t) {
         if (l == NULL)
             return FAIL(ST_USAGE, "model.layout: there is no layout \"%s\"; there are: %s", e->model.layout,
                         layout_names());
-        TRY(data_open(&t->data, e, l, (size_t)e->model.packets));
+        TRY(data_open(&t->data, e, l, (size_t)e->model.packets, (size_t)e->model.context));
         TRY(make_base(t, l));
     } else {
         TRY(load_base(t));
-        TRY(data_open(&t->data, e, layout_find(model_get_config(t->model)->layout),
-                      model_get_config(t->model)->packets));
+        const model_config *shape = model_get_config(t->model);
+        TRY(data_open(&t->data, e, model_layout(t->model), shape->packets, shape->context));
         TRY(e->train.mode == TRAIN_CONTROL ? model_train_control(t->model)
                                            : model_train_lora(t->model, (size_t)e->train.lora_rank,
                                                               (float)e->train.lora_alpha, (uint64_t)e->seed));
@@ -184,7 +188,7 @@ static status local_gradient(trainer *t, double *loss) {
     params_zero_grad(t->p);
     nn_begin(s, true);
     tensor *text = t->e->train.mode == TRAIN_BASE ? text_on_tape(t) : text_embedded(t);
-    tensor *mean = op_mse(s, trainer_predict(t, text), t->batch.x0, NULL);
+    tensor *mean = op_mse(s, trainer_predict(t, text), t->batch.x0, t->batch.weight);
     tensor *part = op_scale(s, mean, (float)t->n / (float)t->rule.size);
     TRY(nn_backward(s, part));
     *loss = (double)mean->data[0] * (double)t->n / (double)t->rule.size;

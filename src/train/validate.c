@@ -17,7 +17,7 @@ static status evaluate(trainer *t, size_t first, size_t n, double *loss) {
         double sum = 0;
         for (size_t j = i * size; j < (i + 1) * size; j++) {
             double off = (double)x0->data[j] - (double)t->batch.x0[j];
-            sum += off * off;
+            sum += (double)t->batch.weight[j] * off * off;
         }
         loss[first + i] = sum / (double)size;
     }

@@ -9,7 +9,7 @@ trap 'umount "$work/small" 2>/dev/null || true; rm -rf "$work"' EXIT
 fail() { echo "FAIL: $*"; exit 1; }
 launch() { local n=$1; shift; timeout -k 5 200 mpirun.openmpi --oversubscribe --bind-to none -np "$n" "$@"; }
 
-settings=(configs/demo.yaml out="$work/x" quiet=yes threads=1 model.width=64 model.layers=2 model.packets=12
+settings=(configs/demo.yaml out="$work/x" quiet=yes threads=1 model.width=64 model.layers=2 model.packets=12 model.context=4
     train.batch=16 train.base.steps=300 train.control.steps=20 train.lora.steps=20
     gen.flows=dns:9,web:9,ping:5,api:6 gen.batch=4 gen.steps=3)
 
@@ -45,6 +45,12 @@ for label in dns web ping api; do
     parts=$((parts + $(tshark -n -r "$work/gen1/$label.pcap" -T fields -e frame.number 2>/dev/null | wc -l)))
 done
 [ "$parts" = "$got" ] || fail "the labels' captures hold $parts packets, all.pcap $got"
+
+# Flows are as long as those learnt from, not as the model's window of 12 rows; data.max_packets cuts them.
+longest() { awk -F, 'NR > 1 && $12 > n { n = $12 } END { print n }' "$1"; }
+[ "$(longest "$work/gen1/flows.csv")" -gt 60 ] || fail "no flow is longer than $(longest "$work/gen1/flows.csv") packets"
+timeout 60 "$bin/ndgen" "${settings[@]}" gen.dir="$work/cap" gen.flows=web:3 data.max_packets=30
+[ "$(longest "$work/cap/flows.csv")" = 30 ] || fail "data.max_packets=30 gave $(longest "$work/cap/flows.csv") packets"
 
 # What was generated reads back as what it is: ndencode with flows.csv as labels finds the same flows.
 timeout 60 "$bin/ndencode" configs/demo.yaml quiet=yes out="$work/back" data.captures="$work/gen1/all.pcap" \
@@ -114,7 +120,7 @@ refuse 1 "$work/none" model.dir="$work/none"
 refuse 2 'address pairs' gen.flows=dns:9999999
 refuse 2 'no run "nosuch"' data.holdout=nosuch
 refuse 2 'neither none, real or sampled' gen.control=samplde
-refuse 2 'more than the 12 packets' gen.flows=web:3 gen.control=configs/templates.yaml
+refuse 2 'more than the 12 packets' gen.flows=web:3 gen.control=configs/templates.yaml data.max_packets=12
 if [ "$(id -u)" = 0 ] && mkdir "$work/small" && mount -t tmpfs -o size=96k tmpfs "$work/small" 2>/dev/null; then
     code=0
     launch 2 "$bin/ndgen" "${settings[@]}" gen.dir="$work/small/gen" >"$work/error" 2>&1 || code=$?

@@ -141,17 +141,13 @@ static void bad_requests_are_named(void **state) {
 }
 
 static void templates_are_read(void **state) {
-    shape shapes[8];
+    packet_shape shapes[8];
     size_t n;
-    float control[CONTROL_WIDTH];
     assert_int_equal(shape_parse("S> S< > P517> 1400<", "t", shapes, 8, &n), ST_OK);
     assert_int_equal(n, 5);
-    shape_to_control(shapes[3], control);
-    assert_true(control[CONTROL_EXISTS] == 1 && control[CONTROL_DIR] == 0);
-    assert_true(control[CONTROL_SIZE + control_size_class(517)] == 1);
-    assert_true(control[CONTROL_FLAGS] == 0 && control[CONTROL_FLAGS + 3] == 1);
-    shape_to_control(shapes[1], control);
-    assert_true(control[CONTROL_DIR] == 1 && control[CONTROL_FLAGS] == 1);
+    assert_int_equal(shapes[1], packet_shape_make(1, 0, TCP_SYN));
+    assert_int_equal(shapes[3], packet_shape_make(0, 517, TCP_PSH | TCP_ACK));
+    assert_int_equal(shapes[4], packet_shape_make(1, 1400, 0));
     const char *const bad[] = {"", "S", "X>", "S> 70000<", "> > > > > > > > >"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(shape_parse(bad[i], "t", shapes, 8, &n), ST_USAGE);

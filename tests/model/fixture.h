@@ -42,6 +42,7 @@ static char *fixture_prompt[FIXTURE_PROMPTS] = {(char *)"pixelated network data,
 static inline model_config fixture_config(control_inputs control) {
     return (model_config){.layout = "relative",
                           .packets = FIXTURE_PACKETS,
+                          .context = 2,
                           .width = 16,
                           .layers = 3,
                           .head = 8,

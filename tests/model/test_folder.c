@@ -28,9 +28,10 @@ static void folder_round_trips_to_the_bit(void **state) {
         OK(model_load(&back, folder));
         const model_config *a = model_get_config(m), *b = model_get_config(back);
         assert_string_equal(a->layout, b->layout);
-        assert_true(a->cells == b->cells && a->packets == b->packets && a->width == b->width &&
-                    a->layers == b->layers && a->head == b->head && a->text_width == b->text_width &&
-                    a->text_layers == b->text_layers && a->text_tokens == b->text_tokens && a->control == b->control);
+        assert_true(a->cells == b->cells && a->packets == b->packets && a->context == b->context &&
+                    a->width == b->width && a->layers == b->layers && a->head == b->head &&
+                    a->text_width == b->text_width && a->text_layers == b->text_layers &&
+                    a->text_tokens == b->text_tokens && a->control == b->control);
         same_predictions(m, back, false);
         model_free(&m);
         model_free(&back);
@@ -80,6 +81,7 @@ static void bad_configurations_are_refused(void **state) {
         const char *name;
     } row[] = {{offsetof(model_config, cells), 7, "cells"},
                {offsetof(model_config, packets), 0, "packets"},
+               {offsetof(model_config, context), FIXTURE_PACKETS, "context"},
                {offsetof(model_config, width), 0, "width"},
                {offsetof(model_config, width), 100000, "width"},
                {offsetof(model_config, layers), 0, "layers"},
@@ -134,6 +136,7 @@ static void wrong_configurations_are_named(void **state) {
         {"transformer/config.json", "layout", -1, "a name that is longer than any layout's", "unknown"},
         {"transformer/config.json", "cells", 5, NULL, "5 cells"},
         {"transformer/config.json", "cells", 0, NULL, "cells"},
+        {"transformer/config.json", "context", 6, NULL, "context"},
         {"transformer/config.json", "width", -1, NULL, "width"},
         {"transformer/config.json", "width", 1 << 30, NULL, "width"},
         {"transformer/config.json", "width", -2, NULL, "width"},

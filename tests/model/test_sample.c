@@ -95,6 +95,52 @@ static void rows_exist_as_asked(void **state) {
     model_free(&m);
 }
 
+/* A later window: its first rows are those that were asked for, to the bit, and the model sees them. */
+static void given_rows_are_held(void **state) {
+    enum { GIVEN = 2 };
+    model *m = shaken_model();
+    nn *s = fixture_session();
+    const model_config *c = model_get_config(m);
+    sampling_case before, k[2];
+    case_init(&before, m, SAMPLER_DDIM, 1);
+    OK(model_sample(s, m, &before.request, before.cells, before.soft));
+    size_t row = c->cells, size = c->packets * row;
+    int8_t *given = NULL;
+    OK(NEW(SAMPLES * GIVEN * row, &given));
+    for (int round = 0; round < 2; round++) { /* the same noise after other rows */
+        for (size_t i = 0; i < SAMPLES; i++)
+            memcpy(given + i * GIVEN * row, before.cells + 3 * size + (size_t)round * GIVEN * row, GIVEN * row);
+        case_init(&k[round], m, SAMPLER_DDIM, 1);
+        for (size_t i = 0; i < SAMPLES; i++)
+            k[round].nexist[i] = GIVEN + 1 + i;
+        k[round].request.first = 10;
+        k[round].request.ngiven = GIVEN;
+        k[round].request.given = given;
+        OK(model_sample(s, m, &k[round].request, k[round].cells, k[round].soft));
+        for (size_t i = 0; i < SAMPLES; i++) {
+            assert_memory_equal(k[round].cells + i * size, given + i * GIVEN * row, GIVEN * row);
+            for (size_t j = 0; j < GIVEN * row; j++)
+                assert_true(k[round].soft[i * size + j] == (float)given[i * GIVEN * row + j]);
+            /* a row that is not the flow's first one has no port, and an inter-arrival time */
+            uint8_t mask[512];
+            assert_true(row <= sizeof mask);
+            model_layout(m)->presence(k[round].cells + i * size + GIVEN * row, 10 + GIVEN, mask);
+            for (size_t j = 0; j < row; j++)
+                assert_int_equal(k[round].cells[i * size + GIVEN * row + j] != 0, mask[j]);
+        }
+    }
+    size_t differ = 0;
+    for (size_t j = GIVEN * row; j < 3 * row; j++)
+        differ += fabsf(k[0].soft[j] - k[1].soft[j]) > 1e-3f;
+    assert_true(differ > 0);
+    memory_free(&given);
+    case_free(&before);
+    case_free(&k[0]);
+    case_free(&k[1]);
+    nn_close(&s);
+    model_free(&m);
+}
+
 static void guidance_one_is_the_plain_prediction(void **state) {
     model *m = shaken_model();
     nn *s = fixture_session();
@@ -188,6 +234,7 @@ static void missing_controlnet_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_exist_as_asked),
+        cmocka_unit_test(given_rows_are_held),
         cmocka_unit_test(guidance_one_is_the_plain_prediction),
         cmocka_unit_test(sessions_side_by_side_give_the_same_bytes),
         cmocka_unit_test(missing_controlnet_is_refused),

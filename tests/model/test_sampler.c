@@ -42,7 +42,7 @@ static void run(sampler_kind kind, int steps, predictor *predict, float *x0) {
     static rng rngs[SAMPLES];
     int calls = 0;
     make_rngs(rngs, SAMPLES);
-    OK(sampler_run(kind, steps, SAMPLES, 1, rngs, predict, &calls, x0, work));
+    OK(sampler_run(kind, steps, SAMPLES, 1, 0, NULL, rngs, predict, &calls, x0, work));
     assert_int_equal(calls, steps);
 }
 
@@ -137,19 +137,49 @@ static void samples_do_not_see_each_other(void **state) {
         float both[2 * SIZE], alone[SIZE], work[6 * SIZE];
         rng rngs[2] = {rng_make(3, 0, RNG_SAMPLE), rng_make(3, 1, RNG_SAMPLE)}, second = rngs[1];
         size_t n = 2 * SIZE;
-        OK(sampler_run(samplers[k].kind, 7, 2, SIZE, rngs, predict_each, &n, both, work));
+        OK(sampler_run(samplers[k].kind, 7, 2, SIZE, 0, NULL, rngs, predict_each, &n, both, work));
         n = SIZE;
-        OK(sampler_run(samplers[k].kind, 7, 1, SIZE, &second, predict_each, &n, alone, work));
+        OK(sampler_run(samplers[k].kind, 7, 1, SIZE, 0, NULL, &second, predict_each, &n, alone, work));
         assert_memory_equal(both + SIZE, alone, sizeof alone);
         assert_memory_not_equal(both, alone, sizeof alone);
+    }
+}
+
+/* Two samples of four numbers of which two are given. */
+static const float given_numbers[4] = {1, -1, 0.5f, 0};
+
+static status predict_beside_given(void *user, const float *x, float t, float *x0) {
+    int *calls = user;
+    (void)t;
+    ++*calls;
+    for (size_t i = 0; i < 2; i++) {
+        assert_memory_equal(x + 4 * i, given_numbers + 2 * i, 2 * sizeof *x); /* whatever was predicted of them */
+        for (size_t k = 0; k < 4; k++)
+            x0[4 * i + k] = 0.25f;
+    }
+    return ST_OK;
+}
+
+static void given_numbers_are_held(void **state) {
+    for (size_t k = 0; k < sizeof samplers / sizeof *samplers; k++) {
+        float x0[8], work[24];
+        rng rngs[2] = {rng_make(3, 0, RNG_SAMPLE), rng_make(3, 1, RNG_SAMPLE)};
+        int calls = 0;
+        OK(sampler_run(samplers[k].kind, 6, 2, 4, 2, given_numbers, rngs, predict_beside_given, &calls, x0, work));
+        assert_int_equal(calls, 6);
+        for (size_t i = 0; i < 2; i++) {
+            assert_memory_equal(x0 + 4 * i, given_numbers + 2 * i, 2 * sizeof *x0);
+            assert_true(x0[4 * i + 2] == 0.25f && x0[4 * i + 3] == 0.25f);
+        }
     }
 }
 
 static void failures_are_passed_on(void **state) {
     float x0, work[3];
     rng r = rng_make(1, 1, RNG_SAMPLE);
-    FAILS(ST_LIBRARY, sampler_run(SAMPLER_DDIM, 5, 1, 1, &r, predict_failure, NULL, &x0, work), "no prediction");
-    FAILS(ST_RANGE, sampler_run(SAMPLER_DDIM, 0, 1, 1, &r, predict_failure, NULL, &x0, work), "0 steps");
+    FAILS(ST_LIBRARY, sampler_run(SAMPLER_DDIM, 5, 1, 1, 0, NULL, &r, predict_failure, NULL, &x0, work),
+          "no prediction");
+    FAILS(ST_RANGE, sampler_run(SAMPLER_DDIM, 0, 1, 1, 0, NULL, &r, predict_failure, NULL, &x0, work), "0 steps");
 }
 
 int main(void) {
@@ -157,7 +187,7 @@ int main(void) {
         cmocka_unit_test(schedule_preserves_variance), cmocka_unit_test(gaussian_data_are_met),
         cmocka_unit_test(two_points_get_their_mass),   cmocka_unit_test(second_order_is_nearer),
         cmocka_unit_test(values_are_clamped),          cmocka_unit_test(samples_do_not_see_each_other),
-        cmocka_unit_test(failures_are_passed_on),
+        cmocka_unit_test(given_numbers_are_held),      cmocka_unit_test(failures_are_passed_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

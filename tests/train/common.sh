@@ -10,7 +10,7 @@ out: $work/out
 quiet: yes
 threads: 1
 data: {dataset: $work/dataset.h5}
-model: {packets: 8, width: 32, layers: 2, head: 16, text_width: 16, text_layers: 1, vocabulary: 32}
+model: {packets: 8, context: 3, width: 32, layers: 2, head: 16, text_width: 16, text_layers: 1, vocabulary: 32}
 train: {batch: 8, warmup: 5, validate_every: 20}
 YAML
 

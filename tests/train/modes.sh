@@ -13,6 +13,7 @@ expect 2 'train.bacth' train train.bacth=3
 expect 2 'train.mode' train train.mode=basic
 expect 2 'model.layout' train model.layout=relativ
 expect 2 'model.head' train model.head=24
+expect 2 'model.context 8 is not below model.packets 8' train model.context=8
 expect 2 'no label "caht"' train train.base.exclude=caht
 expect 2 'validate_share' train train.patience=2 train.validate_share=0
 echo nonsense >"$work/bad.h5"

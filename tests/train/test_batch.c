@@ -5,7 +5,7 @@
 #include "train_flows.h"
 #include <math.h>
 
-enum { EACH = 20, ROWS = 8 };
+enum { EACH = 20, ROWS = 8, CONTEXT = 3 };
 
 static char *folder;
 
@@ -25,7 +25,7 @@ static int remove_all(void **state) {
 static data *open_data(const char *const *more) {
     experiment *e = tiny_experiment(folder, more);
     data *d = NULL;
-    assert_ok(data_open(&d, e, &layout_relative, ROWS));
+    assert_ok(data_open(&d, e, &layout_relative, ROWS, CONTEXT));
     experiment_free(&e);
     return d;
 }
@@ -84,31 +84,64 @@ static void test_refusals(void **state) {
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         experiment *e = tiny_experiment(folder, table[i].settings);
         data *d = NULL;
-        assert_fails(data_open(&d, e, &layout_relative, ROWS), table[i].wanted, table[i].part);
+        assert_fails(data_open(&d, e, &layout_relative, ROWS, CONTEXT), table[i].wanted, table[i].part);
         assert_null(d);
         experiment_free(&e);
     }
 }
 
-/* Rows and control are what the layout and control_encode say of the flow. */
-static void test_rows(void **state) {
-    data *d = open_data((const char *const[]){"train.validate_share=0", NULL});
-    int8_t *cells = calloc(ROWS, d->cells);
-    float control[ROWS * CONTROL_WIDTH];
+/* Every window of every flow: its rows are what the layout encodes of the whole flow, vacant cells included, and its
+ * control what control_encode says. With data.max_packets the rest of a flow is not there, and it has no last row. */
+static void check_windows(const char *setting, size_t kept_most) {
+    data *d = open_data((const char *const[]){"train.validate_share=0", setting, NULL});
+    size_t nlong = 0;
+    float *cells = calloc(ROWS * d->cells, sizeof *cells);
+    uint8_t *scratch = calloc(2, d->cells);
+    float control[ROWS * CONTROL_WIDTH], expect[ROWS * CONTROL_WIDTH];
     for (size_t i = 0; i < d->nflows; i++) {
         flow f;
         assert_ok(train_flow((unsigned)(i % KIND_COUNT), i / KIND_COUNT, &f));
-        f.npackets = f.npackets < ROWS ? f.npackets : ROWS;
+        size_t kept = f.npackets < kept_most ? f.npackets : kept_most;
+        int8_t *rows = calloc(kept + ROWS, d->cells);
+        packet_shape *shapes = calloc(f.npackets, sizeof *shapes);
+        assert_ok(layout_relative.encode(&f, kept, rows));
+        for (size_t k = kept; k < kept + ROWS; k++)
+            rows[k * d->cells] = -1; /* past the end: not valid, all else vacant */
+        for (size_t k = 0; k < f.npackets; k++)
+            shapes[k] = packet_shape_of(&f.packets[k]);
         assert_int_equal(d->label[i], f.label);
-        assert_ok(layout_relative.encode(&f, ROWS, cells));
-        assert_memory_equal(cells, d->row_cells + i * ROWS * d->cells, ROWS * d->cells);
-        control_encode(&f, ROWS, control);
-        for (size_t j = 0; j < ROWS * CONTROL_WIDTH; j++)
-            assert_int_equal(d->control[i * ROWS * CONTROL_WIDTH + j], control[j] != 0);
+        assert_int_equal(d->npackets[i], f.npackets);
+        assert_int_equal(d->first[i + 1] - d->first[i], kept);
+        assert_int_equal(data_nwindows(d, i), control_nwindows(kept, ROWS, CONTEXT));
+        size_t last = data_last_window(d, i);
+        assert_int_equal(last, kept > ROWS ? kept - CONTEXT - 1 : 0);
+        nlong += last > 0;
+        for (size_t first = 0; first <= last; first++) {
+            size_t ngiven = data_window(d, i, first, cells, control, scratch);
+            assert_int_equal(ngiven, first > 0 ? CONTEXT : 0);
+            for (size_t k = 0; k < ROWS * d->cells; k++)
+                assert_true(cells[k] == (float)rows[first * d->cells + k]);
+            control_window w = {first, ROWS, ngiven, f.npackets, kept};
+            control_encode(shapes, &w, expect);
+            assert_memory_equal(control, expect, sizeof expect);
+            for (size_t k = 0; k < ROWS; k++)
+                assert_true(control[k * CONTROL_WIDTH + CONTROL_LAST] ==
+                            (float)(first + k + 1 == f.npackets && kept == f.npackets));
+        }
+        free(shapes);
+        free(rows);
         flow_clear(&f);
     }
+    assert_int_equal(nlong, kept_most > ROWS ? 2 * EACH : 0); /* web and chat have 9 or 12 packets */
+    free(scratch);
     free(cells);
     data_close(&d);
+}
+
+static void test_windows(void **state) {
+    check_windows("data.max_packets=1024", 1024);
+    check_windows("data.max_packets=10", 10);
+    check_windows("data.max_packets=8", 8);
 }
 
 /* No flow is in the gradient and in the validation; which ones are kept does not depend on seed or mode. */
@@ -138,6 +171,7 @@ static const batch_rule rule = {.seed = 5, .size = 12, .drop_prompt = 0.3, .drop
 static void assert_same_samples(const batch *whole, size_t first, const batch *part, const data *d) {
     size_t n = part->n, size = d->rows * d->cells, ncontrol = d->rows * CONTROL_WIDTH;
     assert_memory_equal(whole->flow + first, part->flow, n * sizeof *part->flow);
+    assert_memory_equal(whole->first + first, part->first, n * sizeof *part->first);
     assert_memory_equal(whole->label + first, part->label, n * sizeof *part->label);
     assert_memory_equal(whole->t + first, part->t, n * sizeof *part->t);
     assert_memory_equal(whole->x + first * size, part->x, n * size * sizeof *part->x);
@@ -165,27 +199,34 @@ static void test_samples_do_not_know_ranks(void **state) {
     data_close(&d);
 }
 
-/* One time in each stratum; x = alpha x0 + sigma noise in every cell, with noise of unit variance; other steps and
- * seeds give other samples. */
+/* One time in each stratum; x = alpha x0 + sigma noise in every cell but those of given rows, which are clean and do
+ * not count in the loss, with noise of unit variance; other steps and seeds give other samples. */
 static void test_samples(void **state) {
     data *d = open_data(NULL);
     batch b, other;
     assert_ok(batch_new(&b, d, &rule, rule.size));
     assert_ok(batch_new(&other, d, &rule, rule.size));
-    size_t size = d->rows * d->cells, nnoise = 0;
+    size_t size = d->rows * d->cells, nnoise = 0, nlater = 0, nfirst = 0;
     double sum = 0, squares = 0;
-    for (uint64_t step = 0; step < 4; step++) {
+    for (uint64_t step = 0; step < 8; step++) {
         uint8_t stratum[12] = {0};
         batch_draw(&b, d, &rule, step, 0, rule.size, 1);
         for (size_t i = 0; i < rule.size; i++) {
             stratum[(size_t)(b.t[i] * 12)]++;
-            const int8_t *cells = d->row_cells + b.flow[i] * size;
+            assert_true(b.first[i] <= data_last_window(d, b.flow[i]));
+            size_t given = b.first[i] > 0 ? CONTEXT * d->cells : 0;
+            nlater += b.first[i] > 0;
+            nfirst += b.first[i] == 0 && data_last_window(d, b.flow[i]) > 0;
             for (size_t j = 0; j < size; j++) {
-                double noise =
-                    ((double)b.x[i * size + j] - schedule_alpha(b.t[i]) * (double)cells[j]) / schedule_sigma(b.t[i]);
-                assert_true(b.x0[i * size + j] == (float)cells[j]);
-                if (b.t[i] < 0.05f)
+                double x0 = (double)b.x0[i * size + j], x = (double)b.x[i * size + j];
+                size_t row = b.first[i] + j / d->cells, n = d->npackets[b.flow[i]];
+                bool end = row < n && row + BATCH_END_ROWS >= n;
+                assert_true(b.weight[i * size + j] == (float)(j < given ? 0 : end ? BATCH_END_WEIGHT : 1));
+                if (j < given)
+                    assert_true(x == x0);
+                if (j < given || b.t[i] < 0.05f)
                     continue; /* sigma too small to divide by */
+                double noise = (x - schedule_alpha(b.t[i]) * x0) / schedule_sigma(b.t[i]);
                 sum += noise;
                 squares += noise * noise;
                 nnoise++;
@@ -194,6 +235,7 @@ static void test_samples(void **state) {
         for (size_t i = 0; i < rule.size; i++)
             assert_int_equal(stratum[i], 1);
     }
+    assert_true(nlater > 5 && nfirst > 5);
     /* Five standard errors of the mean and of the variance of that many normal numbers. */
     assert_true(fabs(sum / (double)nnoise) < 5 / sqrt((double)nnoise));
     assert_true(fabs(squares / (double)nnoise - 1) < 5 * sqrt(2 / (double)nnoise));
@@ -217,6 +259,7 @@ static void test_shares(void **state) {
     batch b;
     assert_ok(batch_new(&b, d, &rule, rule.size));
     double total = STEPS * (double)rule.size, unlabelled = 0, no_prompt = 0, no_control = 0, web = 0;
+    double nlong[3] = {0}, nfirst[3] = {0}, ntwelve = 0, nend = 0;
     for (uint64_t step = 0; step < STEPS; step++) {
         size_t in_step = 0;
         batch_draw(&b, d, &rule, step, 0, rule.size, 1);
@@ -227,6 +270,12 @@ static void test_shares(void **state) {
             no_prompt += label >= 0 && b.label[i] < 0;
             no_control += b.control[i * d->rows * CONTROL_WIDTH + CONTROL_EXISTS] == 0;
             assert_true(b.label[i] == -1 || b.label[i] == label);
+            size_t nwindows = data_nwindows(d, b.flow[i]);
+            assert_in_range(nwindows, 1, 2);
+            nlong[nwindows]++;
+            nfirst[nwindows] += b.first[i] == 0;
+            ntwelve += d->npackets[b.flow[i]] == 12;
+            nend += d->npackets[b.flow[i]] == 12 && b.first[i] + ROWS >= 12;
         }
         assert_int_equal(in_step, 3); /* a quarter of 12, to the flow */
         unlabelled += (double)in_step;
@@ -236,6 +285,11 @@ static void test_shares(void **state) {
     assert_true(fabs(no_prompt / labelled - rule.drop_prompt) < 4 * sqrt(0.3 * 0.7 / labelled));
     assert_true(fabs(no_control / total - rule.drop_control) < 4 * sqrt(0.4 * 0.6 / total));
     assert_true(fabs(web / labelled - 1.0 / 3) < 4 * sqrt(2.0 / 9 / labelled));
+    assert_true(nfirst[1] == nlong[1]);
+    assert_true(fabs(nfirst[2] / nlong[2] - 0.5) < 4 * sqrt(0.25 / nlong[2])); /* flows of two windows: each the same */
+    /* Of 12 packets: BATCH_END_WINDOW show the end, and of the other later windows 5 of 8 (first rows 4 to 8). */
+    double end = BATCH_END_WINDOW + (0.5 - BATCH_END_WINDOW) * 5 / 8;
+    assert_true(fabs(nend / ntwelve - end) < 4 * sqrt(end * (1 - end) / ntwelve));
     batch_free(&b);
     data_close(&d);
 }
@@ -297,7 +351,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_selection),
         cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_windows),
         cmocka_unit_test(test_validation_apart),
         cmocka_unit_test(test_samples_do_not_know_ranks),
         cmocka_unit_test(test_samples),

@@ -45,6 +45,7 @@ static inline experiment *tiny_experiment(const char *folder, const char *const 
                             "quiet=yes",
                             "threads=1",
                             "model.packets=8",
+                            "model.context=3",
                             "model.width=32",
                             "model.layers=2",
                             "model.head=16",
@@ -54,7 +55,7 @@ static inline experiment *tiny_experiment(const char *folder, const char *const 
                             "train.batch=8",
                             "train.warmup=5",
                             "train.base.learning_rate=3e-3"};
-    int argc = 14;
+    int argc = 15;
     for (; more != NULL && *more != NULL; more++)
         argv[argc++] = *more;
     experiment *e = NULL;
