@@ -35,6 +35,7 @@ typedef struct worker {
     size_t *nexist;
     rng *rngs;
     flow raw, clean;
+    repair_counts repaired; /* of the latest flow */
 } worker;
 
 static status model_open(model **m, const char *folder, bool controlnet) {
@@ -235,8 +236,9 @@ static status finish_flow(const studio *s, worker *w, const plan_label *l, uint6
     for (size_t i = 0; i < w->raw.npackets; i++)
         w->raw.packets[i].frame = (uint32_t)i; /* pairs a packet with its repaired self, even if others are dropped */
     TRY(flow_copy(&w->clean, &w->raw));
+    w->repaired = (repair_counts){.flows = 0};
     if (s->e->gen.repair)
-        TRY(repair_flow(&w->clean, NULL, NULL));
+        TRY(repair_flow(&w->clean, NULL, &w->repaired));
     if (w->clean.npackets == 0)
         return FAIL(ST_RANGE, "flow %llu: nothing was left of it", (unsigned long long)number);
     return ST_OK;
@@ -258,8 +260,10 @@ static status write_batch(const studio *s, worker *w, uint64_t batch, dataset *c
                 st = dataset_append(clean, &w->clean);
             if (!st)
                 st = dataset_append(raw, &w->raw);
-            if (!st)
+            if (!st) {
                 part->numbers[part->n++] = first + k;
+                repair_counts_add(&part->repaired, &w->repaired);
+            }
         }
     }
     return st;
