@@ -26,8 +26,10 @@ static status write_batch(const studio *s, worker *w, uint64_t batch, dataset *c
                 st = dataset_append(clean, &w->clean);
             if (!st)
                 st = dataset_append(raw, &w->raw);
-            if (!st)
+            if (!st) {
                 part->numbers[part->n++] = first + k;
+                repair_counts_add(&part->repaired, &w->repaired);
+            }
         }
     }
     return st;

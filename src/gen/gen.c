@@ -152,6 +152,32 @@ static status parts_gather(comm *c, const fanout_part *mine, const char *folder,
     return st;
 }
 
+/* What repair changed, and the rules that changed most packets. */
+static void report_repair(const repair_counts *c) {
+    enum { MOST = 6 };
+    char text[512] = "";
+    uint32_t told = 0;
+    if (c->packets == 0)
+        return;
+    double percent = 100 / (double)c->packets;
+    for (int k = 0; k < MOST; k++) {
+        int most = -1;
+        for (int rule = 0; rule < CHECK_CHECKSUM_IP; rule++)
+            if (!(told >> rule & 1) && c->rule_packets[rule] > 0 &&
+                (most < 0 || c->rule_packets[rule] > c->rule_packets[most]))
+                most = rule;
+        if (most < 0)
+            break;
+        told |= 1u << most;
+        size_t n = strlen(text);
+        snprintf(text + n, sizeof text - n, "%s%s %.1f %%", k > 0 ? ", " : ": ", check_rules[most].name,
+                 percent * (double)c->rule_packets[most]);
+    }
+    log_job("repair changed %.1f %% of the packets, %.2f %% of the header bits, and left out %.1f %%%s",
+            percent * (double)c->packets_changed, 100 * (double)c->bits_changed / (double)c->bits,
+            percent * (double)c->packets_dropped, text);
+}
+
 static status run_all(const experiment *e, comm *c, const generation *g) {
     char *folder = text_format("%s/parts", e->gen.dir);
     char *effective = text_format("%s/config.yaml", e->gen.dir);
@@ -169,6 +195,8 @@ static status run_all(const experiment *e, comm *c, const generation *g) {
     double sampled = time_seconds();
     if (!st)
         st = comm_agree(c, parts_gather(c, &mine, folder, &parts));
+    if (!st)
+        st = comm_sum_u64(c, (uint64_t *)&mine.repaired, sizeof mine.repaired / sizeof(uint64_t));
     if (!st && comm_rank(c) == 0) {
         st = merge_run(e, g->plan, &g->tables, (size_t)comm_size(c), parts, e->gen.dir);
         if (!st)
@@ -185,6 +213,8 @@ static status run_all(const experiment *e, comm *c, const generation *g) {
     if (!st)
         log_job("%llu flows in %.1f s (%.1f flows/s), merged in %.1f s", (unsigned long long)g->plan->nflows,
                 sampled - began, (double)g->plan->nflows / (sampled - began), time_seconds() - sampled);
+    if (!st)
+        report_repair(&mine.repaired);
     for (int rank = 0; parts && rank < comm_size(c); rank++)
         fanout_part_clear(&parts[rank]);
     memory_free(&parts);

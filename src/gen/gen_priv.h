@@ -7,6 +7,7 @@
 #include "io/dataset.h"
 #include "model/model.h"
 #include "packet/control.h"
+#include "packet/repair.h"
 
 /* ---- classes.c: conversation shapes and gaps of the training flows, per label ---- */
 
@@ -114,6 +115,7 @@ typedef struct worker {
     rng *rngs;
     /* Of one flow: */
     flow raw, clean;
+    repair_counts repaired;
     packet_votes *votes;
     size_t votes_capacity;
 } worker;
@@ -138,6 +140,7 @@ typedef struct fanout_part {
     char *clean, *raw; /* paths of this rank's parts: repaired, and as decoded */
     size_t n, capacity;
     uint64_t *numbers; /* flow number of each flow in the part, in its order */
+    repair_counts repaired;
 } fanout_part;
 
 /* Collective. folder: where the parts go. */

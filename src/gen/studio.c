@@ -281,8 +281,9 @@ status studio_finish(const studio *s, worker *w, uint64_t number, size_t k) {
     for (size_t i = 0; i < w->raw.npackets; i++)
         w->raw.packets[i].frame = (uint32_t)i; /* pairs a packet with its repaired self, even if others are dropped */
     TRY(studio_copy(&w->clean, &w->raw));
+    w->repaired = (repair_counts){.flows = 0};
     if (s->e->gen.repair)
-        TRY(repair_flow(&w->clean, w->votes, NULL));
+        TRY(repair_flow(&w->clean, w->votes, &w->repaired));
     if (w->clean.npackets == 0)
         return FAIL(ST_RANGE, "flow %llu: nothing was left of it", (unsigned long long)number);
     return ST_OK;

@@ -206,7 +206,7 @@ int check_checksum_ip(const check_row *x) {
 /* A fragment's checksum covers what is not there. */
 int check_checksum_l4(const check_row *x) {
     const header_view *v = &x->v;
-    if (!x->payload_known || v->l4 == NULL || v->h[0] >> 4 != (v->ipv6 ? 6 : 4))
+    if (!x->payload_known || v->l4 == NULL || x->p->nheader > PACKET_HEADER_MAX || v->h[0] >> 4 != (v->ipv6 ? 6 : 4))
         return -1;
     if (v->ipv6 ? fragment_at(v) != 0 && v->h[fragment_at(v) + 3] & 1 : get16(v->h + 6) & 0x3fff)
         return -1;

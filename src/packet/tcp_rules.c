@@ -98,7 +98,7 @@ void tcp_state_pass(tcp_state *t, const tcp_segment *g) {
         own->isn = g->seq;
         own->open_ack = g->ack;
         own->offers = g->options.kinds;
-        own->scale = g->options.scale;
+        own->scale = g->options.scale < WINDOW_SCALE_MAX ? g->options.scale : WINDOW_SCALE_MAX; /* RFC 7323 2.3 */
         if (g->options.mss != 0)
             own->mss = g->options.mss;
     } else {
@@ -232,6 +232,8 @@ bool tcp_window_holds(const tcp_state *t, const tcp_segment *g) {
 bool tcp_option_belongs(const tcp_state *t, unsigned dir, unsigned flags, unsigned kind) {
     bool syn = flags & TCP_SYN, answer = syn && flags & TCP_ACK, rst = flags & TCP_RST;
     unsigned offer = kind == TCP_OPTION_SACK ? TCP_OPTION_SACK_PERMITTED : kind;
+    if (kind > TCP_OPTION_TIMESTAMPS)
+        return false;
     bool agreed = true; /* where the whole handshake was seen, an option is in use only if both SYNs had it */
     if (t->handshake && answer)
         agreed = t->side[!dir].offers >> offer & 1;
