@@ -145,7 +145,7 @@ static bool is_query(const payload_task *t, const packet *p) {
 
 size_t payload_answered(const payload_task *t) {
     enum { LOOK_BACK = 128 };
-    size_t open[LOOK_BACK + 1], nopen = 0, latest = t->i;
+    size_t open[LOOK_BACK + 1], nopen = 0, answered = t->i;
     unsigned proto = packet_proto(t->p);
     for (size_t k = t->i > LOOK_BACK ? t->i - LOOK_BACK : 0; k <= t->i; k++) {
         const packet *p = &t->f->packets[k];
@@ -154,9 +154,9 @@ size_t payload_answered(const payload_task *t) {
         if (is_query(t, p)) {
             open[nopen++] = k;
         } else if (nopen > 0) {
-            latest = open[0];
+            answered = k == t->i ? open[0] : answered;
             memmove(open, open + 1, --nopen * sizeof *open);
         }
     }
-    return latest;
+    return answered;
 }

@@ -107,30 +107,35 @@ static void put_data(uint8_t *at, size_t n) {
     }
 }
 
-/* A segment too small for a record is the beginning of one, of a single byte; what is missing of it then begins the
- * side's next segment. Returns how much that is; 0 where no such segment came before this one. */
-static size_t put_rest(const payload_task *t) {
+/* Segments too small for a record are together records of a single byte. Returns how much of one the side's segments
+ * right before this one have sent. */
+static size_t begun(const payload_task *t) {
     uint32_t seq = get32(packet_l4(t->p) + 4);
-    size_t earliest = t->i > LOOK_BACK ? t->i - LOOK_BACK : 0;
+    size_t sent = 0, earliest = t->i > LOOK_BACK ? t->i - LOOK_BACK : 0;
     for (size_t k = t->i; k-- > earliest;) {
         const packet *p = &t->f->packets[k];
         unsigned n = packet_payload(p);
         if (p->dir != t->p->dir || n == 0 || !packet_has_shape(p) || packet_proto(p) != PROTO_TCP ||
             get32(packet_l4(p) + 4) + n != seq)
             continue;
-        size_t rest = sizeof smallest - n;
-        if (n >= sizeof smallest || rest > t->n)
-            return 0;
-        memcpy(t->bytes, smallest + n, rest);
-        return rest;
+        if (n >= sizeof smallest)
+            break;
+        sent += n;
+        seq -= n;
     }
-    return 0;
+    return sent % sizeof smallest;
+}
+
+/* The first n bytes from there on. */
+static void put_smallest(uint8_t *at, size_t from, size_t n) {
+    for (size_t k = 0; k < n; k++)
+        at[k] = smallest[(from + k) % sizeof smallest];
 }
 
 void payload_tls(const payload_task *t) {
     bool first = payload_stream_offset(t) == 0;
     if (t->n < sizeof smallest) {
-        memcpy(t->bytes, smallest, t->n);
+        put_smallest(t->bytes, begun(t), t->n);
     } else if (first && t->from_client && t->n >= CLIENT_LEAST && t->n - RECORD <= RECORD_MAX) {
         put_client_hello(t);
     } else if (first && !t->from_client && (t->n == SERVER_SIZE || t->n >= SERVER_SIZE + sizeof smallest)) {
@@ -143,7 +148,8 @@ void payload_tls(const payload_task *t) {
         }
         put_data(rest, left);
     } else {
-        size_t taken = put_rest(t);
+        size_t from = begun(t), taken = from > 0 ? sizeof smallest - from : 0;
+        put_smallest(t->bytes, from, taken);
         put_data(t->bytes + taken, t->n - taken);
     }
 }

@@ -8,7 +8,7 @@
 # Bounds: "none" = 0; "all" = 1; "flows", "packets" = as many as flows.csv says; "rate" = per 1000 packets, within the real
 # range and three standard deviations of a Poisson count, and three, on either side; "at most" = the same, but fewer are
 # welcome; "share" = of connections or flows, within the real range and three standard deviations of a binomial share;
-# "at least" = the same, but more are welcome. The sample is cut to 100 bytes a frame, so payload and checksums are
+# "at least", "no more" = the same, but more, or fewer, are welcome. The sample is cut to 100 bytes a frame, so payload and checksums are
 # judged of generated traffic alone, and real expert marks are those of a dissection that ends with the transport layer.
 set -euo pipefail
 source_folder=$(cd "$(dirname "$0")/../.." && pwd)
@@ -159,7 +159,7 @@ tcptrace	opened connections	at least
 tcptrace	complete connections	share
 p0f	SYNs of known systems	at least
 ndpi	flows	flows
-ndpi	unknown flows	share
+ndpi	unknown flows	no more
 ndpi	services named by port	at least
 scapy	rebuilt the same	all
 tcprewrite	packets changed	none
@@ -179,9 +179,9 @@ awk -F'\t' -v flows="$flows" -v packets="$packets" '
             most = high + (3 * sqrt(high * d) + 3) / d
             least = kind == "at most" ? 0 : low - (3 * sqrt(low * d) + 3) / d
         }
-        if (kind == "share" || kind == "at least") {
+        if (kind == "share" || kind == "at least" || kind == "no more") {
             most = kind == "at least" ? 1 : high + 3 * sqrt(high * (1 - high) / n) + 1 / n
-            least = low - 3 * sqrt(low * (1 - low) / n) - 1 / n
+            least = kind == "no more" ? 0 : low - 3 * sqrt(low * (1 - low) / n) - 1 / n
         }
         if (least < 0) least = 0
     }
