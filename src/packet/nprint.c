@@ -88,26 +88,29 @@ typedef struct nprint_block {
 
 enum { BLOCKS = 5, IPV4_COLUMNS = 480, IPV6_COLUMNS = 320, TCP_COLUMNS = 480, UDP_COLUMNS = 64, ICMP_COLUMNS = 64 };
 
-/* The blocks of a packet that has shape, absent ones with no bytes. */
-static void packet_blocks(const nprint_form *form, const packet *p, nprint_block block[BLOCKS]) {
+/* The blocks of a packet that has shape, absent ones with no bytes; how many there are. */
+static inline int packet_blocks(bool with_ipv6, const packet *p, nprint_block block[BLOCKS]) {
     bool ipv6 = packet_is_ipv6(p);
     unsigned proto = p->header[9], nip = (p->header[0] & 15u) * 4u;
     if (ipv6)
         nip = packet_walk_ipv6(p->header, p->nheader < PACKET_HEADER_MAX ? p->nheader : PACKET_HEADER_MAX, &proto);
     const uint8_t *l4 = p->header + nip;
-    size_t left = PACKET_HEADER_MAX - nip, nl4 = proto == PROTO_TCP && left > 12 ? (l4[12] >> 4) * 4u : 8;
-    nl4 = nl4 < left ? nl4 : left; /* of use for bytes without shape only: nothing is read beyond the header */
-    block[0] = (nprint_block){p->header, ipv6 ? 0 : nip, IPV4_COLUMNS};
-    block[1] = (nprint_block){p->header, ipv6 && has_ipv6(form) ? 40 : 0, has_ipv6(form) ? IPV6_COLUMNS : 0};
-    block[2] = (nprint_block){l4, proto == PROTO_TCP ? nl4 : 0, TCP_COLUMNS};
-    block[3] = (nprint_block){l4, proto == PROTO_UDP ? nl4 : 0, UDP_COLUMNS};
-    block[4] = (nprint_block){l4, proto == PROTO_ICMP ? nl4 : 0, ICMP_COLUMNS};
+    size_t left = PACKET_HEADER_MAX - nip, ntcp = proto == PROTO_TCP && left > 12 ? (l4[12] >> 4) * 4u : 0;
+    int n = 0;
+    block[n++] = (nprint_block){p->header, ipv6 ? 0 : nip, IPV4_COLUMNS};
+    if (with_ipv6)
+        block[n++] = (nprint_block){p->header, ipv6 ? 40 : 0, IPV6_COLUMNS};
+    /* Clipped for the sake of bytes without shape only: nothing is read beyond the header. */
+    block[n++] = (nprint_block){l4, ntcp < left ? ntcp : left, TCP_COLUMNS};
+    block[n++] = (nprint_block){l4, proto == PROTO_UDP && left >= 8 ? 8 : 0, UDP_COLUMNS};
+    block[n++] = (nprint_block){l4, proto == PROTO_ICMP && left >= 8 ? 8 : 0, ICMP_COLUMNS};
+    return n;
 }
 
-void nprint_form_encode(const nprint_form *form, const packet *p, int8_t *bits) {
+static inline void encode_blocks(bool with_ipv6, const packet *p, int8_t *bits) {
     nprint_block block[BLOCKS];
-    packet_blocks(form, p, block);
-    for (int b = 0; b < BLOCKS; b++) {
+    int n = packet_blocks(with_ipv6, p, block);
+    for (int b = 0; b < n; b++) {
         size_t used = block[b].nbytes * 8;
         for (size_t i = 0; i < block[b].nbytes; i++)
             memcpy(bits + 8 * i, byte_bits[block[b].bytes[i]], 8);
@@ -116,8 +119,12 @@ void nprint_form_encode(const nprint_form *form, const packet *p, int8_t *bits) 
     }
 }
 
+void nprint_form_encode(const nprint_form *form, const packet *p, int8_t *bits) {
+    encode_blocks(has_ipv6(form), p, bits);
+}
+
 void nprint_encode(const packet *p, int8_t *bits) {
-    nprint_form_encode(&nprint_ipv4_form, p, bits);
+    encode_blocks(false, p, bits);
 }
 
 /* Write column c's name, "field_bit". c < form->ncolumns. */
@@ -232,8 +239,8 @@ static char *put_index(const packet *p, char *text) {
 size_t nprint_csv_row(const nprint_form *form, const packet *p, char *text) {
     nprint_block block[BLOCKS];
     char *end = put_index(p, text);
-    packet_blocks(form, p, block);
-    for (int b = 0; b < BLOCKS; b++) {
+    int n = packet_blocks(has_ipv6(form), p, block);
+    for (int b = 0; b < n; b++) {
         for (size_t i = 0; i < block[b].nbytes; i++, end += 16)
             memcpy(end, byte_text[block[b].bytes[i]], 16);
         size_t nvacant = 3 * (block[b].nbits - 8 * block[b].nbytes);

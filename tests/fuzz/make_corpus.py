@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Write the first inputs of the fuzz targets into tests/fuzz/corpus; all addresses are for documentation.
+"""Write the first inputs of the fuzz targets into tests/fuzz/corpus; all addresses are for documentation. Files there
+that are named by a hash were found by fuzzing from these.
 
     make_corpus.py CORPUS_FOLDER [NDENCODE]
 
