@@ -52,4 +52,11 @@ char *file_label_name(const char *label);
 /* SHA-256 of a file, as 64 hex digits and NUL. */
 status file_sha256(const char *path, char hex[65]);
 
+/* SHA-256 of bytes that come piece by piece; sha256_end frees *s, also after an error. */
+typedef struct sha256 sha256;
+status sha256_new(sha256 **s);
+status sha256_add(sha256 *s, const void *bytes, size_t nbytes);
+status sha256_end(sha256 **s, char hex[65]);
+void sha256_free(sha256 **s);
+
 #endif

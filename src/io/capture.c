@@ -29,6 +29,8 @@ typedef struct source {
     uint8_t first[MAGIC];
     size_t nfirst, served;
     char error[128];
+    sha256 *digest; /* of what was read from fd; NULL where nobody wants it */
+    status digested;
 } source;
 
 struct capture {
@@ -47,6 +49,8 @@ static ssize_t read_some(source *s, void *to, size_t n) {
     while (got < 0 && errno == EINTR);
     if (got < 0)
         snprintf(s->error, sizeof s->error, "%s", strerror(errno));
+    else if (s->digest != NULL && s->digested == ST_OK)
+        s->digested = sha256_add(s->digest, to, (size_t)got);
     return got;
 }
 
@@ -140,6 +144,7 @@ static void source_close(source *s) {
     if (s->gzip)
         inflateEnd(&s->z);
     free(s->packed);
+    sha256_free(&s->digest);
     if (s->fd >= 0)
         close(s->fd);
 }
@@ -154,7 +159,7 @@ static unsigned choose_precision(capture *c) {
     return c->nanoseconds == 1 ? PCAP_TSTAMP_PRECISION_NANO : PCAP_TSTAMP_PRECISION_MICRO;
 }
 
-status capture_open(capture **out, const char *path) {
+static status open_capture(capture **out, const char *path, bool hashed) {
     status st = ST_OK;
     capture *c = NULL;
     char why[PCAP_ERRBUF_SIZE] = "";
@@ -167,6 +172,8 @@ status capture_open(capture **out, const char *path) {
         st = FAIL(ST_MEMORY, "%s: no memory for a buffer", path);
         goto failed;
     }
+    if (hashed)
+        TRY_TO(failed, sha256_new(&c->from.digest));
     TRY_TO(failed, source_open(&c->from, path));
     FILE *stream = fopencookie(&c->from, "rb", (cookie_io_functions_t){.read = source_read});
     if (stream == NULL) {
@@ -185,6 +192,14 @@ status capture_open(capture **out, const char *path) {
 failed:
     capture_close(&c);
     return st;
+}
+
+status capture_open(capture **out, const char *path) {
+    return open_capture(out, path, false);
+}
+
+status capture_open_hashed(capture **out, const char *path) {
+    return open_capture(out, path, true);
 }
 
 int capture_link_type(const capture *c) {
@@ -224,6 +239,23 @@ status capture_next(capture *c, capture_record *r, bool *end) {
 
 const char *capture_damage(const capture *c) {
     return c->damage;
+}
+
+status capture_sha256(capture *c, char hex[65]) {
+    source *s = &c->from;
+    ASSERT(s->digest != NULL);
+    ssize_t got = 1;
+    char *rest = malloc(BUFFER);
+    if (rest == NULL)
+        return FAIL(ST_MEMORY, "%s: no memory for a buffer", c->path);
+    s->error[0] = '\0';
+    while (s->digested == ST_OK && got > 0)
+        got = read_some(s, rest, BUFFER);
+    free(rest);
+    if (got < 0)
+        return FAIL(ST_IO, "%s: %s", c->path, s->error);
+    TRY(s->digested);
+    return sha256_end(&s->digest, hex);
 }
 
 void capture_close(capture **out) {

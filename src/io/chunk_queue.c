@@ -1,11 +1,11 @@
 /* Ring of chunk jobs between the owning thread and deflating workers. See chunk_queue.h.
  *
- * The owner fills the slot at `tail` and writes finished slots from `head` on, so the file order is the order of puts.
+ * The owner fills the slot at `tail` and hands on finished slots from `head` on, so the file order is the order of puts.
  * One mutex guards the states; a chunk is some hundred kilobytes, so the lock is taken rarely. */
+#include <libdeflate.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 #include "base/memory.h"
 #include "io/chunk_queue.h"
 #include "io/h5_util.h"
@@ -17,19 +17,22 @@ typedef enum slot_state { SLOT_FREE, SLOT_FILLED, SLOT_TAKEN, SLOT_DONE } slot_s
 
 typedef struct slot {
     slot_state state;
-    hid_t set;
-    hsize_t offset[2];
+    chunk_place place;
     int level;
     size_t nbytes, size;
     uint8_t *raw, *shuffled, *deflated;
     const uint8_t *stored; /* one of the three */
     size_t nstored;
     uint32_t mask;
+    struct libdeflate_compressor *compressor; /* of compressor_level */
+    int compressor_level;
     bool failed;
 } slot;
 
 struct chunk_queue {
     const char *path;
+    chunk_sink *take;
+    void *data;
     size_t bound; /* of deflated */
     size_t nslots, head, count;
     slot *slots;
@@ -58,10 +61,16 @@ static void do_job(slot *s, size_t bound) {
         shuffle(s->raw, s->nbytes / s->size, s->size, s->shuffled);
         source = s->shuffled;
     }
-    uLongf n = bound;
-    if (compress2(s->deflated, &n, source, s->nbytes, s->level) != Z_OK) {
-        s->failed = true;
-    } else if (n < s->nbytes) {
+    if (s->compressor == NULL || s->compressor_level != s->level) {
+        libdeflate_free_compressor(s->compressor);
+        s->compressor = libdeflate_alloc_compressor(s->level);
+        s->compressor_level = s->level;
+    }
+    s->failed = s->compressor == NULL;
+    if (s->failed)
+        return;
+    size_t n = libdeflate_zlib_compress(s->compressor, source, s->nbytes, s->deflated, bound);
+    if (n > 0 && n < s->nbytes) {
         s->stored = s->deflated;
         s->nstored = n;
         s->mask = 0;
@@ -95,7 +104,8 @@ static void *worker(void *data) {
     return NULL;
 }
 
-status chunk_queue_new(chunk_queue **out, const char *path, int threads, size_t chunk_max) {
+status chunk_queue_new(chunk_queue **out, const char *path, int threads, size_t chunk_max, chunk_sink *take,
+                       void *data) {
     chunk_queue *q = NULL;
     *out = NULL;
     TRY(NEW(1, &q));
@@ -104,7 +114,9 @@ status chunk_queue_new(chunk_queue **out, const char *path, int threads, size_t 
     pthread_cond_init(&q->done, NULL);
     threads = threads <= 1 ? 0 : threads < THREADS_MAX ? threads : THREADS_MAX;
     q->path = path;
-    q->bound = compressBound(chunk_max);
+    q->take = take;
+    q->data = data;
+    q->bound = libdeflate_zlib_compress_bound(NULL, chunk_max);
     status st = NEW(threads > 0 ? (size_t)threads * SLOTS_PER_THREAD : 1, &q->slots);
     q->nslots = threads > 0 ? (size_t)threads * SLOTS_PER_THREAD : 1;
     for (size_t i = 0; i < q->nslots && st == ST_OK; i++) {
@@ -125,8 +137,8 @@ status chunk_queue_new(chunk_queue **out, const char *path, int threads, size_t 
     return st;
 }
 
-/* Write the oldest chunk, waiting for its worker. */
-static status write_head(chunk_queue *q) {
+/* Hand on the oldest chunk, waiting for its worker. */
+static status hand_on(chunk_queue *q) {
     slot *s = &q->slots[q->head];
     if (q->nthreads > 0) {
         pthread_mutex_lock(&q->lock);
@@ -136,7 +148,7 @@ static status write_head(chunk_queue *q) {
     }
     if (s->failed)
         return FAIL(ST_MEMORY, "%s: no memory to deflate a chunk", q->path);
-    TRY_H5(ST_IO, q->path, H5Dwrite_chunk(s->set, H5P_DEFAULT, s->mask, s->offset, s->nstored, s->stored));
+    TRY(q->take(q->data, &s->place, s->mask, s->stored, s->nstored));
     pthread_mutex_lock(&q->lock);
     s->state = SLOT_FREE;
     q->head = (q->head + 1) % q->nslots;
@@ -145,14 +157,12 @@ static status write_head(chunk_queue *q) {
     return ST_OK;
 }
 
-status chunk_queue_put(chunk_queue *q, hid_t set, const hsize_t offset[2], const void *bytes, size_t nbytes,
-                       size_t size, int level) {
+status chunk_queue_put(chunk_queue *q, const chunk_place *place, const void *bytes, size_t nbytes, size_t size,
+                       int level) {
     if (q->count == q->nslots)
-        TRY(write_head(q));
+        TRY(hand_on(q));
     slot *s = &q->slots[(q->head + q->count) % q->nslots];
-    s->set = set;
-    s->offset[0] = offset[0];
-    s->offset[1] = offset[1];
+    s->place = *place;
     s->level = level;
     s->nbytes = nbytes;
     s->size = size;
@@ -161,7 +171,7 @@ status chunk_queue_put(chunk_queue *q, hid_t set, const hsize_t offset[2], const
         do_job(s, q->bound);
         s->state = SLOT_DONE;
         q->count++;
-        return write_head(q);
+        return hand_on(q);
     }
     pthread_mutex_lock(&q->lock);
     s->state = SLOT_FILLED;
@@ -173,7 +183,7 @@ status chunk_queue_put(chunk_queue *q, hid_t set, const hsize_t offset[2], const
 
 status chunk_queue_flush(chunk_queue *q) {
     while (q->count > 0)
-        TRY(write_head(q));
+        TRY(hand_on(q));
     return ST_OK;
 }
 
@@ -191,6 +201,7 @@ void chunk_queue_free(chunk_queue **out) {
         memory_free(&q->slots[i].raw);
         memory_free(&q->slots[i].shuffled);
         memory_free(&q->slots[i].deflated);
+        libdeflate_free_compressor(q->slots[i].compressor);
     }
     memory_free(&q->slots);
     pthread_mutex_destroy(&q->lock);
