@@ -24,6 +24,8 @@ typedef struct encoder {
     char *folder;     /* of the parts */
     uint64_t attempt; /* differs from that of every other run */
     int lock;         /* rank 0's on the folder, -1 if it has none */
+    assembler **kept; /* by file: parts in the memory of the only rank, else NULL */
+    uint64_t nkept;   /* bytes of them */
     bool done;        /* the dataset is made */
     bool alone;       /* this rank failed and could not tell those who may wait for it */
 } encoder;
@@ -70,6 +72,7 @@ static status make_tables(encoder *r) {
     for (size_t i = 0; i < t->nruns; i++)
         t->run[i] = text_copy(labels_run(r->labels, i));
     t->config = content_config(r->e);
+    TRY(NEW(t->nfiles, &r->kept));
     return encode_totals_new(&r->totals, &r->plan, t->nlabels);
 }
 
@@ -185,7 +188,7 @@ static encode_options options_of(const encoder *r) {
     return (encode_options){.labels = r->labels,
                             .timeout_ns = (int64_t)(r->e->encode.timeout * 1e9),
                             .unlabelled = r->e->encode.unlabelled,
-                            .memory = (uint64_t)r->e->encode.memory,
+                            .memory = (uint64_t)r->e->encode.memory - r->nkept,
                             .folder = r->folder,
                             .attempt = r->attempt};
 }
@@ -234,10 +237,16 @@ static status read_capture(encoder *r, uint32_t file, encode_mark *m) {
     const encode_file *planned = &r->plan.files[file];
     encode_options options = options_of(r);
     encode_file now;
-    TRY(encode_pass(path, file, planned->npartitions, &options, m));
+    /* Alone, a rank keeps parts in half of its memory; writing and reading them costs as much as decoding. */
+    bool keep = comm_size(r->c) == 1 && r->nkept < (uint64_t)r->e->encode.memory / 2;
+    TRY(encode_pass(path, file, planned->npartitions, &options, m, keep ? &r->kept[file] : NULL));
     TRY(encode_file_look(path, &now));
     if (now.nbytes != planned->nbytes || now.mtime_ns != planned->mtime_ns)
         return FAIL(ST_IO, "%s: changed while it was read", path);
+    if (r->kept[file] != NULL) {
+        r->nkept += assembler_nbytes(r->kept[file]);
+        return ST_OK;
+    }
     return encode_mark_write(m, &options, &r->plan, file, true, 0);
 }
 
@@ -265,6 +274,8 @@ static status do_item(encoder *r, const encode_item *item, bool *failed) {
     bool found = false;
     if (item->pass)
         return do_pass(r, item->file);
+    if (r->kept[item->file] != NULL)
+        return ST_OK;
     wait_for_pass(r, item->file, failed);
     if (*failed)
         return ST_OK;
@@ -350,7 +361,8 @@ static status join(encoder *r) {
                         .first_part = r->plan.first_part,
                         .split = r->totals.split,
                         .parts = r->totals.parts,
-                        .frames = r->totals.file_frames};
+                        .frames = r->totals.file_frames,
+                        .kept = r->kept};
     complete_tables(r);
     return encode_join(&k, &r->tables, e->data.dataset, (int)e->encode.compress, comm_threads(r->c, e->threads), r->c);
 }
@@ -387,6 +399,9 @@ static status run_items(encoder *r) {
 }
 
 static void clear(encoder *r) {
+    for (size_t i = 0; r->kept != NULL && i < r->plan.captures.n; i++)
+        assembler_free(&r->kept[i]);
+    memory_free(&r->kept);
     encode_totals_clear(&r->totals, r->tables.nfiles);
     encode_plan_clear(&r->plan);
     labels_free(&r->labels);

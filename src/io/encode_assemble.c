@@ -22,8 +22,11 @@ typedef struct flow_info {
     int32_t label, run;
     uint32_t frame;
     uint64_t npackets, nheader;
-    uint64_t place; /* of its next packet in the order of flows */
+    uint64_t place; /* of its next packet in the order of flows; ABSENT: the flow is left out */
+    uint64_t nflows_before, nheader_before;
 } flow_info;
+
+static const uint64_t ABSENT = UINT64_MAX;
 
 struct assembler {
     flow_table *flows;
@@ -191,39 +194,54 @@ static status part_end(part_writer *w, status st, part_size *size) {
     return st;
 }
 
-/* Rows of the flows that stay; gives every flow its place. */
-static status write_rows(assembler *a, bool unlabelled, part_writer *w, part_size *size, uint64_t *flows,
-                         uint64_t *packets, size_t nlabels) {
+/* Which flows stay, and where their packets come. */
+static void place_flows(assembler *a, const encode_options *o, part_size *size, uint64_t *flows, uint64_t *packets) {
+    size_t nlabels = labels_count(o->labels);
     *size = (part_size){.nflows = 0};
     for (size_t i = 0; i < a->nflows; i++) {
         flow_info *f = &a->info[i];
         size_t label = f->label >= 0 ? (size_t)f->label : nlabels;
-        f->place = UINT64_MAX;
-        if (f->label < 0 && !unlabelled)
+        f->place = ABSENT;
+        if (f->label < 0 && !o->unlabelled)
             continue;
-        flow_row row;
-        memset(&row, 0, sizeof row); /* padding too: the file is compared by its CRC */
-        const flow_key *key = &flow_table_get(a->flows, i)->key;
-        row.key.proto = key->proto;
-        row.key.ipv6 = key->ipv6;
-        for (int side = 0; side < 2; side++) {
-            row.key.addr[side] = key->addr[side];
-            row.key.port[side] = key->port[side];
-        }
-        row.label = f->label;
-        row.run = f->run;
-        row.frame = f->frame;
-        row.npackets = f->npackets;
-        row.before.npackets = size->npackets;
-        row.before.nheader = size->nheader;
-        row.before.nbytes = size->nheader + size->npackets * sizeof(packet_record);
-        TRY(spool_put(&w->rows, &row, sizeof row));
         f->place = size->npackets;
+        f->nflows_before = size->nflows;
+        f->nheader_before = size->nheader;
         size->nflows++;
         size->npackets += f->npackets;
         size->nheader += f->nheader;
         flows[label]++;
         packets[label] += f->npackets;
+    }
+}
+
+static void make_row(const assembler *a, size_t i, uint64_t first, flow_row *row) {
+    const flow_info *f = &a->info[i];
+    const flow_key *key = &flow_table_get(a->flows, i)->key;
+    memset(row, 0, sizeof *row); /* padding too: a file of rows has a CRC */
+    row->key.proto = key->proto;
+    row->key.ipv6 = key->ipv6;
+    for (int side = 0; side < 2; side++) {
+        row->key.addr[side] = key->addr[side];
+        row->key.port[side] = key->port[side];
+    }
+    row->label = f->label;
+    row->run = f->run;
+    row->frame = f->frame;
+    row->npackets = f->npackets;
+    row->before.nflows = f->nflows_before;
+    row->before.npackets = first;
+    row->before.nheader = f->nheader_before;
+    row->before.nbytes = f->nheader_before + first * sizeof(packet_record);
+}
+
+static status write_rows(assembler *a, spool_writer *w) {
+    flow_row row;
+    for (size_t i = 0; i < a->nflows; i++) {
+        if (a->info[i].place == ABSENT)
+            continue;
+        make_row(a, i, a->info[i].place, &row);
+        TRY(spool_put(w, &row, sizeof row));
     }
     return ST_OK;
 }
@@ -240,24 +258,64 @@ static status write_order(const assembler *a, uint64_t n, spool_writer *w) {
     return ST_OK;
 }
 
-static status write_kept(assembler *a, uint64_t npackets, spool_writer *w) {
+static status make_order(assembler *a, uint64_t npackets) {
     size_t block = 0, at = 0;
     TRY(NEW(npackets, &a->order));
     for (const kept_record *r; (r = next_kept(a, &block, &at)) != NULL;)
-        if (a->info[r->number].place != UINT64_MAX)
+        if (a->info[r->number].place != ABSENT)
             a->order[a->info[r->number].place++] = r;
-    return write_order(a, npackets, w);
+    return ST_OK;
 }
 
 status assembler_write(assembler *a, const encode_options *o, size_t file, uint64_t partition, part_size *size,
                        uint64_t *flows, uint64_t *packets) {
     part_writer w;
+    place_flows(a, o, size, flows, packets);
     status st = part_begin(&w, o, file, partition);
     if (st == ST_OK)
-        st = write_rows(a, o->unlabelled, &w, size, flows, packets, labels_count(o->labels));
+        st = write_rows(a, &w.rows);
     if (st == ST_OK)
-        st = write_kept(a, size->npackets, &w.packets);
+        st = make_order(a, size->npackets);
+    if (st == ST_OK)
+        st = write_order(a, size->npackets, &w.packets);
     return part_end(&w, st, size);
+}
+
+/* --- a part in memory --- */
+
+status assembler_finish(assembler *a, const encode_options *o, part_size *size, uint64_t *flows, uint64_t *packets) {
+    place_flows(a, o, size, flows, packets);
+    return make_order(a, size->npackets);
+}
+
+bool assembler_row(const assembler *a, size_t *i, flow_row *row) {
+    while (*i < a->nflows && a->info[*i].place == ABSENT)
+        ++*i;
+    if (*i == a->nflows)
+        return false;
+    make_row(a, *i, a->info[*i].place - a->info[*i].npackets, row); /* make_order moved the place to its end */
+    ++*i;
+    return true;
+}
+
+size_t assembler_find(const assembler *a, uint32_t frame) {
+    size_t low = 0, high = a->nflows;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (a->info[middle].frame < frame)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+const packet_record *assembler_packet(const assembler *a, uint64_t place) {
+    if (place + AHEAD < a->nrecords) {
+        __builtin_prefetch(a->order[place + AHEAD]);
+        __builtin_prefetch((const uint8_t *)a->order[place + AHEAD] + 64);
+    }
+    return &a->order[place]->packet;
 }
 
 /* --- a raw partition --- */
@@ -345,7 +403,7 @@ static status write_stretch(assembler *a, raw_input *in, const encode_options *o
             break;
         TRY_TO(out, place(a, &p, &number, &dir, &fresh));
         uint64_t at = a->info[number].place;
-        at = at == UINT64_MAX ? at : at + seen[number]++;
+        at = at == ABSENT ? at : at + seen[number]++;
         if (at >= from && at < to)
             TRY_TO(out, keep(a, &p, number, dir, &a->order[at - from]));
     }
@@ -360,9 +418,10 @@ static status write_raw(assembler *a, raw_input *in, const encode_options *o, ui
     part_writer w;
     if (fits)
         return assembler_write(a, o, file, partition, &m->part, m->flows, m->packets);
+    place_flows(a, o, &m->part, m->flows, m->packets);
     status st = part_begin(&w, o, file, partition);
     if (st == ST_OK)
-        st = write_rows(a, o->unlabelled, &w, &m->part, m->flows, m->packets, labels_count(o->labels));
+        st = write_rows(a, &w.rows);
     /* Half of the memory is left for flows. */
     uint64_t stretch = o->memory / 2 / (sizeof(kept_record) + PACKET_HEADER_MAX / 2), n = m->part.npackets;
     for (uint64_t from = 0; st == ST_OK && from < n; from += stretch)

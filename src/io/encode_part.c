@@ -112,7 +112,8 @@ static char *reason_of(const char *path) {
     return text_copy(named ? why + n + 2 : why);
 }
 
-status encode_pass(const char *path, uint32_t file, uint64_t npartitions, const encode_options *o, encode_mark *m) {
+status encode_pass(const char *path, uint32_t file, uint64_t npartitions, const encode_options *o, encode_mark *m,
+                   assembler **kept) {
     pass s = {.o = o, .path = path, .file = file, .npartitions = npartitions};
     status st = assembler_new(&s.flows, o);
     if (st == ST_OK)
@@ -126,9 +127,17 @@ status encode_pass(const char *path, uint32_t file, uint64_t npartitions, const 
         s.labelled = label_matcher_reads_frames(s.matcher);
         TRY_TO(out, read_packets(&s, m));
     }
-    if (st == ST_OK)
-        st = s.raw != NULL ? end_raw(&s, m)
-                           : assembler_write(s.flows, o, file, 0, &m->part, m->flows, m->packets);
+    if (st != ST_OK)
+        goto out;
+    if (s.raw != NULL) {
+        st = end_raw(&s, m);
+    } else if (kept != NULL) {
+        TRY_TO(out, assembler_finish(s.flows, o, &m->part, m->flows, m->packets));
+        *kept = s.flows;
+        s.flows = NULL;
+    } else {
+        st = assembler_write(s.flows, o, file, 0, &m->part, m->flows, m->packets);
+    }
 out:
     for (uint64_t i = 0; s.raw != NULL && i < npartitions; i++)
         spool_abandon(&s.raw[i]);

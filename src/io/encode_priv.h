@@ -76,7 +76,7 @@ typedef struct flow_row {
     uint32_t frame; /* of its first packet */
     uint64_t npackets;
     struct {
-        uint64_t npackets, nheader, nbytes; /* nbytes: place in the file of packets */
+        uint64_t nflows, npackets, nheader, nbytes; /* nbytes: place in the file of packets */
     } before;
 } flow_row;
 
@@ -90,7 +90,6 @@ char *encode_name(const char *folder, size_t file, uint64_t partition, const cha
 
 /* --- packets of many flows in memory, brought into the order of flows (encode_assemble.c) --- */
 
-typedef struct assembler assembler;
 status assembler_new(assembler **a, const encode_options *o);
 /* *fresh: p begins a flow, whose label and run are to be set. */
 status assembler_add(assembler *a, const packet *p, bool *fresh);
@@ -102,6 +101,13 @@ status assembler_each(assembler *a, status (*take)(void *data, const packet *p, 
 /* The part: flows without a label are left out unless o->unlabelled. Adds to flows and packets (labels + 1). */
 status assembler_write(assembler *a, const encode_options *o, size_t file, uint64_t partition, part_size *size,
                        uint64_t *flows, uint64_t *packets);
+/* The part in memory instead: the order of flows, for the calls below. */
+status assembler_finish(assembler *a, const encode_options *o, part_size *size, uint64_t *flows, uint64_t *packets);
+/* The first flow from number *i on that is in the part: its row, and *i is moved behind it. False if there is none. */
+bool assembler_row(const assembler *a, size_t *i, flow_row *row);
+/* Number of the first flow whose first frame is `frame` or later. */
+size_t assembler_find(const assembler *a, uint32_t frame);
+const packet_record *assembler_packet(const assembler *a, uint64_t place);
 void assembler_free(assembler **a);
 
 /* --- plan --- */
@@ -175,6 +181,7 @@ typedef struct encode_catalog {
     const uint64_t *split;    /* by file: partitions, 0 where only its first part exists */
     const part_size *parts;
     const uint64_t *frames; /* by file */
+    assembler *const *kept; /* by file: its part in memory, NULL where it is in files; NULL if all are */
 } encode_catalog;
 
 /* Collective. tables count on rank 0. */

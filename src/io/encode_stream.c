@@ -13,7 +13,9 @@ enum { BUFFERS = 1 << 25, BUFFER_MIN = 1 << 14, BUFFER_MAX = 1 << 18 };
 
 typedef struct source {
     spool_reader rows, packets;
-    flow_row row; /* the next, or the one handed out */
+    const assembler *memory; /* where the part is instead, or NULL */
+    size_t next;             /* flow number in memory */
+    flow_row row;            /* the next, or the one handed out */
 } source;
 
 struct flow_stream {
@@ -32,6 +34,10 @@ static size_t nparts_of(const encode_catalog *k, size_t file) {
 
 static const part_size *size_of(const encode_catalog *k, size_t file, size_t partition) {
     return &k->parts[k->first_part[file] + partition];
+}
+
+static const assembler *memory_of(const encode_catalog *k, size_t file) {
+    return k->kept != NULL ? k->kept[file] : NULL;
 }
 
 /* Number of the part's first row whose frame is `frame` or later; that row in *row if there is one. */
@@ -63,7 +69,18 @@ static status find_row(const encode_catalog *k, size_t file, size_t partition, u
 }
 
 status flow_stream_before(const encode_catalog *k, size_t file, uint32_t frame, uint64_t counts[3]) {
+    const assembler *memory = memory_of(k, file);
     memset(counts, 0, 3 * sizeof *counts);
+    if (memory != NULL && frame > 0) {
+        const part_size *size = size_of(k, file, 0);
+        size_t i = assembler_find(memory, frame);
+        flow_row row;
+        bool more = assembler_row(memory, &i, &row);
+        counts[0] = more ? row.before.nflows : size->nflows;
+        counts[1] = more ? row.before.npackets : size->npackets;
+        counts[2] = more ? row.before.nheader : size->nheader;
+        return ST_OK;
+    }
     for (size_t i = 0; frame > 0 && i < nparts_of(k, file); i++) {
         const part_size *size = size_of(k, file, i);
         uint64_t number;
@@ -108,6 +125,10 @@ static void push(flow_stream *s, source *x) {
 /* --- files --- */
 
 static status next_row(source *x, bool *end) {
+    if (x->memory != NULL) {
+        *end = !assembler_row(x->memory, &x->next, &x->row);
+        return ST_OK;
+    }
     TRY(spool_want(&x->rows, sizeof x->row));
     *end = spool_have(&x->rows) < sizeof x->row;
     if (!*end) {
@@ -133,8 +154,16 @@ static status open_part(flow_stream *s, size_t file, size_t partition, uint32_t 
     bool end;
     if (size_of(s->k, file, partition)->nflows == 0)
         return ST_OK;
-    TRY(find_row(s->k, file, partition, frame, &number, &row));
     source *x = &s->open[s->nopen++];
+    x->memory = memory_of(s->k, file);
+    if (x->memory != NULL) {
+        x->next = assembler_find(x->memory, frame);
+        TRY(next_row(x, &end));
+        if (!end)
+            push(s, x);
+        return ST_OK;
+    }
+    TRY(find_row(s->k, file, partition, frame, &number, &row));
     char *rows = encode_name(s->k->folder, file, partition, "rows"),
          *packets = encode_name(s->k->folder, file, partition, "packets");
     status st = spool_open(&x->rows, rows, number * sizeof(flow_row), buffer);
@@ -207,14 +236,22 @@ status flow_stream_next(flow_stream *s, const flow_row **row, uint32_t *file) {
     s->nleft = s->current->row.npackets;
     *row = &s->current->row;
     *file = (uint32_t)(s->file - 1);
-    return spool_seek(&s->current->packets, s->current->row.before.nbytes);
+    return s->current->memory != NULL ? ST_OK : spool_seek(&s->current->packets, s->current->row.before.nbytes);
 }
 
 status flow_stream_packets(flow_stream *s, const uint8_t **records, size_t *nbytes) {
+    const flow_row *row = &s->current->row;
     spool_reader *r = &s->current->packets;
     *nbytes = 0;
     if (s->nleft == 0)
         return ST_OK;
+    if (s->current->memory != NULL) {
+        const packet_record *p =
+            assembler_packet(s->current->memory, row->before.npackets + row->npackets - s->nleft--);
+        *records = (const uint8_t *)p;
+        *nbytes = sizeof *p + p->nheader;
+        return ST_OK;
+    }
     TRY(spool_want(r, PACKET_RECORD_MAX));
     size_t have = spool_have(r), n = 0;
     const uint8_t *from = r->buffer + r->at;

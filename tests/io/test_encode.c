@@ -131,10 +131,10 @@ static void check_everything(dataset *d) {
 }
 
 static void test_all(void **state) {
-    static const char *const slices[] = {"encode.slice=256M", "encode.slice=64k", "encode.slice=100000"};
-    for (size_t i = 0; i < sizeof slices / sizeof slices[0]; i++) {
+    static const char *const memories[] = {"encode.memory=256M", "encode.memory=256k", "encode.memory=300000"};
+    for (size_t i = 0; i < sizeof memories / sizeof memories[0]; i++) {
         if (encode_with("captures", "/labels.csv",
-                        SETTINGS(slices[i], "data.prompts=three:a prompt\\, with a comma")) != ST_OK)
+                        SETTINGS(memories[i], "data.prompts=three:a prompt\\, with a comma")) != ST_OK)
             fail_msg("%s", status_message());
         dataset *d = open_result();
         check_everything(d);
