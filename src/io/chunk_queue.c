@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "io/chunk_queue.h"
 #include "io/h5_util.h"
+#include "io/header_deflate.h"
 
 enum { SLOTS_PER_THREAD = 2, THREADS_MAX = 64 };
 enum { FILTER_SHUFFLE_SKIPPED = 1, FILTER_DEFLATE_SKIPPED = 2 }; /* bits of HDF5's filter mask, in pipeline order */
@@ -20,6 +21,9 @@ typedef struct slot {
     chunk_place place;
     int level;
     size_t nbytes, size;
+    uint32_t *start; /* of headers */
+    size_t nstarts, start_capacity;
+    header_deflater *headers;
     uint8_t *raw, *shuffled, *deflated;
     const uint8_t *stored; /* one of the three */
     size_t nstored;
@@ -50,6 +54,22 @@ static void shuffle(const uint8_t *from, size_t n, size_t size, uint8_t *to) {
             to[b * n + i] = from[i * size + b];
 }
 
+static size_t deflate_bytes(slot *s, const uint8_t *source, size_t bound) {
+    if (s->compressor == NULL || s->compressor_level != s->level) {
+        libdeflate_free_compressor(s->compressor);
+        s->compressor = libdeflate_alloc_compressor(s->level);
+        s->compressor_level = s->level;
+    }
+    s->failed = s->compressor == NULL;
+    return s->failed ? 0 : libdeflate_zlib_compress(s->compressor, source, s->nbytes, s->deflated, bound);
+}
+
+static size_t deflate_headers(slot *s) {
+    s->failed = s->headers == NULL && header_deflater_new(&s->headers) != ST_OK;
+    return s->failed ? 0
+                     : header_deflate(s->headers, s->raw, s->nbytes, s->start, s->nstarts, s->deflated, s->nbytes);
+}
+
 static void do_job(slot *s, size_t bound) {
     s->stored = s->raw;
     s->nstored = s->nbytes;
@@ -61,15 +81,7 @@ static void do_job(slot *s, size_t bound) {
         shuffle(s->raw, s->nbytes / s->size, s->size, s->shuffled);
         source = s->shuffled;
     }
-    if (s->compressor == NULL || s->compressor_level != s->level) {
-        libdeflate_free_compressor(s->compressor);
-        s->compressor = libdeflate_alloc_compressor(s->level);
-        s->compressor_level = s->level;
-    }
-    s->failed = s->compressor == NULL;
-    if (s->failed)
-        return;
-    size_t n = libdeflate_zlib_compress(s->compressor, source, s->nbytes, s->deflated, bound);
+    size_t n = s->nstarts > 0 && s->level == 1 ? deflate_headers(s) : deflate_bytes(s, source, bound);
     if (n > 0 && n < s->nbytes) {
         s->stored = s->deflated;
         s->nstored = n;
@@ -121,7 +133,7 @@ status chunk_queue_new(chunk_queue **out, const char *path, int threads, size_t 
     q->nslots = threads > 0 ? (size_t)threads * SLOTS_PER_THREAD : 1;
     for (size_t i = 0; i < q->nslots && st == ST_OK; i++) {
         slot *s = &q->slots[i];
-        if ((st = NEW(chunk_max, &s->raw)) == ST_OK && (st = NEW(chunk_max, &s->shuffled)) == ST_OK)
+        if ((st = NEW(chunk_max + HEADER_DEFLATE_SLACK, &s->raw)) == ST_OK && (st = NEW(chunk_max, &s->shuffled)) == ST_OK)
             st = NEW(q->bound, &s->deflated);
     }
     for (int i = 0; i < threads && st == ST_OK; i++) {
@@ -157,15 +169,19 @@ static status hand_on(chunk_queue *q) {
     return ST_OK;
 }
 
-status chunk_queue_put(chunk_queue *q, const chunk_place *place, const void *bytes, size_t nbytes, size_t size,
-                       int level) {
+status chunk_queue_put(chunk_queue *q, const chunk_place *place, const void *bytes, size_t nbytes,
+                       const chunk_content *content, int level) {
     if (q->count == q->nslots)
         TRY(hand_on(q));
     slot *s = &q->slots[(q->head + q->count) % q->nslots];
     s->place = *place;
     s->level = level;
     s->nbytes = nbytes;
-    s->size = size;
+    s->size = content->size;
+    TRY(memory_grow(&s->start, &s->start_capacity, content->nstarts, sizeof *s->start));
+    s->nstarts = content->nstarts;
+    if (s->nstarts > 0)
+        memcpy(s->start, content->start, s->nstarts * sizeof *s->start);
     memcpy(s->raw, bytes, nbytes);
     if (q->nthreads == 0) {
         do_job(s, q->bound);
@@ -201,6 +217,8 @@ void chunk_queue_free(chunk_queue **out) {
         memory_free(&q->slots[i].raw);
         memory_free(&q->slots[i].shuffled);
         memory_free(&q->slots[i].deflated);
+        header_deflater_free(&q->slots[i].headers);
+        free(q->slots[i].start);
         libdeflate_free_compressor(q->slots[i].compressor);
     }
     memory_free(&q->slots);

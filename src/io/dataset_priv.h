@@ -68,6 +68,8 @@ struct dataset {
     h5_writes writes;
     int compress;
     chunk_queue *queue;
+    uint32_t *header_start; /* of the headers that begin in the block of COLUMN_HEADER */
+    size_t nheader_starts, header_start_capacity;
     uint64_t packet_number; /* of the next packet, in the whole dataset */
     /* reading */
     uint64_t *first_packet, *first_header; /* nflows + 1: of each flow */

@@ -108,8 +108,14 @@ static status flush_column(dataset *d, column_id c, uint64_t completed) {
         memset(full->block + full->nblock * element, 0, (spec->chunk - full->nblock) * element);
         level = level > 0 ? level : 1; /* a mostly empty chunk is always worth it */
     }
+    chunk_content content = {.size = spec->size};
+    if (c == COLUMN_HEADER) {
+        content.start = d->header_start;
+        content.nstarts = d->nheader_starts;
+        d->nheader_starts = 0;
+    }
     if (place.start >= full->from && place.start < full->to)
-        TRY(chunk_queue_put(d->queue, &place, full->block, spec->chunk * element, spec->size, level));
+        TRY(chunk_queue_put(d->queue, &place, full->block, spec->chunk * element, &content, level));
     full->n += full->nblock;
     full->nblock = 0;
     return ST_OK;
@@ -140,6 +146,9 @@ static inline status append_packet(dataset *d, int64_t time_ns, uint32_t wire_le
     c[COLUMN_NHEADER].block[k] = nheader;
     for (int id = COLUMN_TIME; id <= COLUMN_NHEADER; id++)
         c[id].nblock = k + 1;
+    if (d->nheader_starts == d->header_start_capacity)
+        TRY(memory_grow(&d->header_start, &d->header_start_capacity, d->nheader_starts + 1, sizeof *d->header_start));
+    d->header_start[d->nheader_starts++] = (uint32_t)c[COLUMN_HEADER].nblock;
     if (c[COLUMN_HEADER].nblock + nheader < HEADER_CHUNK) {
         memcpy(c[COLUMN_HEADER].block + c[COLUMN_HEADER].nblock, header, nheader);
         c[COLUMN_HEADER].nblock += nheader;
@@ -317,6 +326,8 @@ static status commit(dataset **d, bool part) {
         dataset_abandon(d);
         return st;
     }
+    free((*d)->header_start);
+    (*d)->header_start = NULL;
     free((*d)->part);
     (*d)->part = NULL;
     dataset_close(d);
@@ -336,6 +347,8 @@ void dataset_abandon(dataset **out) {
     if (d == NULL)
         return;
     chunk_queue_free(&d->queue);
+    free(d->header_start);
+    d->header_start = NULL;
     dataset_close(out);
 }
 
