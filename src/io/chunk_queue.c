@@ -9,7 +9,7 @@
 #include "base/memory.h"
 #include "io/chunk_queue.h"
 #include "io/h5_util.h"
-#include "io/header_deflate.h"
+#include "io/column_deflate.h"
 
 enum { SLOTS_PER_THREAD = 2, THREADS_MAX = 64 };
 enum { FILTER_SHUFFLE_SKIPPED = 1, FILTER_DEFLATE_SKIPPED = 2 }; /* bits of HDF5's filter mask, in pipeline order */
@@ -23,7 +23,7 @@ typedef struct slot {
     size_t nbytes, size;
     uint32_t *start; /* of headers */
     size_t nstarts, start_capacity;
-    header_deflater *headers;
+    column_deflater *columns;
     uint8_t *raw, *shuffled, *deflated;
     const uint8_t *stored; /* one of the three */
     size_t nstored;
@@ -64,10 +64,14 @@ static size_t deflate_bytes(slot *s, const uint8_t *source, size_t bound) {
     return s->failed ? 0 : libdeflate_zlib_compress(s->compressor, source, s->nbytes, s->deflated, bound);
 }
 
-static size_t deflate_headers(slot *s) {
-    s->failed = s->headers == NULL && header_deflater_new(&s->headers) != ST_OK;
-    return s->failed ? 0
-                     : header_deflate(s->headers, s->raw, s->nbytes, s->start, s->nstarts, s->deflated, s->nbytes);
+/* Level 1 knows what headers and times are like. */
+static size_t deflate_quickly(slot *s, const uint8_t *source) {
+    s->failed = s->columns == NULL && column_deflater_new(&s->columns) != ST_OK;
+    if (s->failed)
+        return 0;
+    return s->nstarts > 0
+               ? deflate_headers(s->columns, source, s->nbytes, s->start, s->nstarts, s->deflated, s->nbytes)
+               : deflate_runs(s->columns, source, s->nbytes, s->deflated, s->nbytes);
 }
 
 static void do_job(slot *s, size_t bound) {
@@ -81,7 +85,8 @@ static void do_job(slot *s, size_t bound) {
         shuffle(s->raw, s->nbytes / s->size, s->size, s->shuffled);
         source = s->shuffled;
     }
-    size_t n = s->nstarts > 0 && s->level == 1 ? deflate_headers(s) : deflate_bytes(s, source, bound);
+    bool known = s->level == 1 && (s->nstarts > 0 || s->size == sizeof(int64_t));
+    size_t n = known ? deflate_quickly(s, source) : deflate_bytes(s, source, bound);
     if (n > 0 && n < s->nbytes) {
         s->stored = s->deflated;
         s->nstored = n;
@@ -133,7 +138,7 @@ status chunk_queue_new(chunk_queue **out, const char *path, int threads, size_t 
     q->nslots = threads > 0 ? (size_t)threads * SLOTS_PER_THREAD : 1;
     for (size_t i = 0; i < q->nslots && st == ST_OK; i++) {
         slot *s = &q->slots[i];
-        if ((st = NEW(chunk_max + HEADER_DEFLATE_SLACK, &s->raw)) == ST_OK && (st = NEW(chunk_max, &s->shuffled)) == ST_OK)
+        if ((st = NEW(chunk_max + COLUMN_DEFLATE_SLACK, &s->raw)) == ST_OK && (st = NEW(chunk_max + COLUMN_DEFLATE_SLACK, &s->shuffled)) == ST_OK)
             st = NEW(q->bound, &s->deflated);
     }
     for (int i = 0; i < threads && st == ST_OK; i++) {
@@ -217,7 +222,7 @@ void chunk_queue_free(chunk_queue **out) {
         memory_free(&q->slots[i].raw);
         memory_free(&q->slots[i].shuffled);
         memory_free(&q->slots[i].deflated);
-        header_deflater_free(&q->slots[i].headers);
+        column_deflater_free(&q->slots[i].columns);
         free(q->slots[i].start);
         libdeflate_free_compressor(q->slots[i].compressor);
     }

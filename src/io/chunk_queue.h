@@ -2,7 +2,7 @@
  *
  * A chunk gets the same bytes for any number of threads. Filters are HDF5's own shuffle and deflate, applied here so that
  * they can run beside each other, by libdeflate or, packet headers at level 1,
- * by header_deflate.c: any reader of deflate takes their streams. */
+ * by column_deflate.c: any reader of deflate takes their streams. */
 #ifndef ND_IO_CHUNK_QUEUE_H
 #define ND_IO_CHUNK_QUEUE_H
 

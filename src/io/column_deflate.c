@@ -1,15 +1,15 @@
-/* Deflate for packet headers. See header_deflate.h.
+/* Deflate for packet headers and times. See column_deflate.h.
  *
  * A general encoder looks for matches through hashes of what came before. Here the best match is known: the latest of
  * the few headers before with the same addresses, that is, of the same flow and direction. So every header is compared
- * byte by byte with that one; runs of equal bytes become matches, all at one distance, and the others literals. What is
- * left is Huffman coding (dynamic blocks, RFC 1951 3.2.7). */
+ * byte by byte with that one; runs of equal bytes become matches, all at one distance, and the others literals. For times,
+ * bytes are compared with the byte before. What is left is Huffman coding (dynamic blocks, RFC 1951 3.2.7). */
 #include <libdeflate.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/memory.h"
-#include "io/header_deflate.h"
+#include "io/column_deflate.h"
 
 enum { LITERALS = 286, DISTANCES = 30, LENGTHS = 19, END_OF_BLOCK = 256, CODE_MAX = 15, LENGTH_CODE_MAX = 7 };
 enum { MATCH_MIN = 3, MATCH_MAX = 258, TOKENS = 1 << 16, SPARE = 512 };
@@ -23,7 +23,7 @@ typedef struct code {
     uint8_t nbits;
 } code;
 
-struct header_deflater {
+struct column_deflater {
     size_t ntokens;
     uint32_t literal_count[LITERALS], distance_count[DISTANCES];
     code literal[LITERALS], distance[DISTANCES];
@@ -35,11 +35,11 @@ struct header_deflater {
     bool full;
 };
 
-status header_deflater_new(header_deflater **h) {
+status column_deflater_new(column_deflater **h) {
     return NEW(1, h);
 }
 
-void header_deflater_free(header_deflater **h) {
+void column_deflater_free(column_deflater **h) {
     memory_free(h);
 }
 
@@ -127,12 +127,12 @@ static void make_code(const uint32_t *count, size_t nsymbols, unsigned longest, 
 /* --- bits --- */
 
 /* At most 56 bits between two calls of flush_bits. */
-static inline void put_bits(header_deflater *h, uint64_t bits, unsigned n) {
+static inline void put_bits(column_deflater *h, uint64_t bits, unsigned n) {
     h->bits |= bits << h->nbits;
     h->nbits += n;
 }
 
-static inline void flush_bits(header_deflater *h) {
+static inline void flush_bits(column_deflater *h) {
     memcpy(h->to, &h->bits, 8); /* little-endian, as deflate counts its bits */
     h->to += h->nbits >> 3;
     h->bits >>= h->nbits & 56;
@@ -191,7 +191,7 @@ static void run_lengths(const uint8_t *nbits, size_t n, lengths *l) {
     }
 }
 
-static void put_codes(header_deflater *h) {
+static void put_codes(column_deflater *h) {
     static const uint8_t order[LENGTHS] = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
     static const uint8_t extra_bits[LENGTHS] = {[16] = 2, [17] = 3, [18] = 7};
     uint8_t nbits[LITERALS + DISTANCES];
@@ -228,7 +228,7 @@ static void put_codes(header_deflater *h) {
     }
 }
 
-static void put_match(header_deflater *h, uint32_t token) {
+static void put_match(column_deflater *h, uint32_t token) {
     unsigned l = token >> 16 & 0xff, d = token & 0x7fff, extra;
     code c = h->literal[length_symbol(l, &extra)];
     put_bits(h, c.bits, c.nbits);
@@ -239,7 +239,7 @@ static void put_match(header_deflater *h, uint32_t token) {
 }
 
 /* Code the tokens gathered. A block that might not fit is not written: the stream is then too long anyway. */
-static void put_block(header_deflater *h, bool last) {
+static void put_block(column_deflater *h, bool last) {
     h->literal_count[END_OF_BLOCK] = 1;
     make_code(h->literal_count, LITERALS, CODE_MAX, h->literal);
     make_code(h->distance_count, DISTANCES, CODE_MAX, h->distance);
@@ -269,12 +269,12 @@ static void put_block(header_deflater *h, bool last) {
 /* --- matching --- */
 
 /* Room for SPARE tokens. */
-static inline void make_room(header_deflater *h) {
+static inline void make_room(column_deflater *h) {
     if (h->ntokens > TOKENS)
         put_block(h, false);
 }
 
-static inline void add_literals(header_deflater *h, const uint8_t *bytes, size_t n) {
+static inline void add_literals(column_deflater *h, const uint8_t *bytes, size_t n) {
     for (size_t i = 0; i < n; i++) {
         h->tokens[h->ntokens++] = bytes[i];
         h->literal_count[bytes[i]]++;
@@ -282,7 +282,7 @@ static inline void add_literals(header_deflater *h, const uint8_t *bytes, size_t
 }
 
 /* The n bytes before `end` equal those `distance` before them. */
-static inline void add_run(header_deflater *h, const uint8_t *end, size_t n, size_t distance) {
+static inline void add_run(column_deflater *h, const uint8_t *end, size_t n, size_t distance) {
     unsigned extra;
     while (n >= MATCH_MIN) {
         size_t take = n < MATCH_MAX ? n : MATCH_MAX;
@@ -316,14 +316,14 @@ typedef struct run {
     size_t n, distance;
 } run;
 
-static void end_run(header_deflater *h, run *r, const uint8_t *at) {
+static void end_run(column_deflater *h, run *r, const uint8_t *at) {
     if (r->n > 0)
         add_run(h, at, r->n, r->distance);
     r->n = 0;
 }
 
 /* n <= 64 bytes, compared with those `distance` before. */
-static inline void add_bytes(header_deflater *h, run *r, const uint8_t *bytes, size_t n) {
+static inline void add_bytes(column_deflater *h, run *r, const uint8_t *bytes, size_t n) {
     uint64_t equal = equal_bytes(bytes, bytes - r->distance);
     for (size_t i = 0; i < n;) {
         uint64_t rest = equal >> i;
@@ -352,7 +352,7 @@ static inline uint32_t reference_of(const uint8_t *bytes, const uint32_t *start,
     return start[i - 1];
 }
 
-static void add_headers(header_deflater *h, const uint8_t *bytes, size_t nbytes, const uint32_t *start,
+static void add_headers(column_deflater *h, const uint8_t *bytes, size_t nbytes, const uint32_t *start,
                         size_t nstarts) {
     run r = {.n = 0};
     for (size_t i = 1; i < nstarts; i++) {
@@ -371,24 +371,27 @@ static void add_headers(header_deflater *h, const uint8_t *bytes, size_t nbytes,
     end_run(h, &r, bytes + nbytes);
 }
 
-size_t header_deflate(header_deflater *h, const uint8_t *bytes, size_t nbytes, const uint32_t *start, size_t nstarts,
-                      uint8_t *stream, size_t room) {
+static void add_unmatched(column_deflater *h, const uint8_t *bytes, size_t nbytes) {
+    for (size_t at = 0; at < nbytes; at += 64) {
+        make_room(h);
+        add_literals(h, bytes + at, nbytes - at < 64 ? nbytes - at : 64);
+    }
+}
+
+static bool begin_stream(column_deflater *h, uint8_t *stream, size_t room) {
     static const uint8_t head[ZLIB_HEADER] = {0x78, 0x01};
     if (room < ZLIB_HEADER + ZLIB_TRAILER)
-        return 0;
+        return false;
     h->to = stream + ZLIB_HEADER;
     h->end = stream + room - ZLIB_TRAILER;
     h->bits = h->nbits = 0;
     h->full = false;
     h->ntokens = 0;
     memcpy(stream, head, sizeof head);
-    size_t first = nstarts > 1 ? start[1] : nbytes; /* nothing to compare with before */
-    for (size_t at = 0; at < first; at += 64) {
-        make_room(h);
-        add_literals(h, bytes + at, first - at < 64 ? first - at : 64);
-    }
-    if (nstarts > 1)
-        add_headers(h, bytes, nbytes, start, nstarts);
+    return true;
+}
+
+static size_t end_stream(column_deflater *h, const uint8_t *bytes, size_t nbytes, uint8_t *stream) {
     make_room(h);
     put_block(h, true);
     if (h->full)
@@ -398,4 +401,29 @@ size_t header_deflate(header_deflater *h, const uint8_t *bytes, size_t nbytes, c
     uint32_t adler = __builtin_bswap32(libdeflate_adler32(1, bytes, nbytes));
     memcpy(h->to, &adler, sizeof adler);
     return (size_t)(h->to - stream) + sizeof adler;
+}
+
+size_t deflate_headers(column_deflater *h, const uint8_t *bytes, size_t nbytes, const uint32_t *start, size_t nstarts,
+                       uint8_t *stream, size_t room) {
+    if (!begin_stream(h, stream, room))
+        return 0;
+    add_unmatched(h, bytes, nstarts > 1 ? start[1] : nbytes);
+    if (nstarts > 1)
+        add_headers(h, bytes, nbytes, start, nstarts);
+    return end_stream(h, bytes, nbytes, stream);
+}
+
+size_t deflate_runs(column_deflater *h, const uint8_t *bytes, size_t nbytes, uint8_t *stream, size_t room) {
+    run r = {.distance = 1};
+    if (!begin_stream(h, stream, room))
+        return 0;
+    add_unmatched(h, bytes, nbytes > 0);
+    for (size_t at = 1; at < nbytes; at += 64) {
+        make_room(h);
+        if (r.n > TOKENS)
+            end_run(h, &r, bytes + at);
+        add_bytes(h, &r, bytes + at, nbytes - at < 64 ? nbytes - at : 64);
+    }
+    end_run(h, &r, bytes + nbytes);
+    return end_stream(h, bytes, nbytes, stream);
 }
