@@ -49,7 +49,7 @@ static uint64_t to_dataset(bench *b) {
     MUST(encode_mark_new(&m, 0));
     MUST(file_make_folders(b->options.folder));
     assembler *kept = NULL;
-    MUST(encode_pass(b->input, 0, 1, &b->options, &m, &kept));
+    MUST(encode_pass(b->input, 0, 1, 1, &b->options, &m, &kept));
     encode_catalog k = {.folder = b->options.folder,
                         .nfiles = 1,
                         .first_part = first_part,

@@ -23,7 +23,8 @@ int capture_link_type(const capture *c);
  * capture_damage says what was wrong. */
 status capture_next(capture *c, capture_record *r, bool *end);
 const char *capture_damage(const capture *c); /* NULL if the file ended as it should */
-/* SHA-256 of the whole file (opened by capture_open_hashed), taken while it is read; what is left is read now. Once, after the last capture_next. */
+/* SHA-256 of the whole file (opened by capture_open_hashed), taken while it is read; what is left is read now. Once,
+ * after the last capture_next. */
 status capture_sha256(capture *c, char hex[65]);
 void capture_close(capture **c);
 

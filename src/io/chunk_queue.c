@@ -1,7 +1,7 @@
 /* Ring of chunk jobs between the owning thread and deflating workers. See chunk_queue.h.
  *
- * The owner fills the slot at `tail` and hands on finished slots from `head` on, so the file order is the order of puts.
- * One mutex guards the states; a chunk is some hundred kilobytes, so the lock is taken rarely. */
+ * The owner fills the slot at `tail` and hands on finished slots from `head` on, so the file order is the order of
+ * puts. One mutex guards the states; a chunk is some hundred kilobytes, so the lock is taken rarely. */
 #include <libdeflate.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -69,9 +69,8 @@ static size_t deflate_quickly(slot *s, const uint8_t *source) {
     s->failed = s->columns == NULL && column_deflater_new(&s->columns) != ST_OK;
     if (s->failed)
         return 0;
-    return s->nstarts > 0
-               ? deflate_headers(s->columns, source, s->nbytes, s->start, s->nstarts, s->deflated, s->nbytes)
-               : deflate_runs(s->columns, source, s->nbytes, s->deflated, s->nbytes);
+    return s->nstarts > 0 ? deflate_headers(s->columns, source, s->nbytes, s->start, s->nstarts, s->deflated, s->nbytes)
+                          : deflate_runs(s->columns, source, s->nbytes, s->deflated, s->nbytes);
 }
 
 static void do_job(slot *s, size_t bound) {
@@ -138,7 +137,8 @@ status chunk_queue_new(chunk_queue **out, const char *path, int threads, size_t 
     q->nslots = threads > 0 ? (size_t)threads * SLOTS_PER_THREAD : 1;
     for (size_t i = 0; i < q->nslots && st == ST_OK; i++) {
         slot *s = &q->slots[i];
-        if ((st = NEW(chunk_max + COLUMN_DEFLATE_SLACK, &s->raw)) == ST_OK && (st = NEW(chunk_max + COLUMN_DEFLATE_SLACK, &s->shuffled)) == ST_OK)
+        if ((st = NEW(chunk_max + COLUMN_DEFLATE_SLACK, &s->raw)) == ST_OK &&
+            (st = NEW(chunk_max + COLUMN_DEFLATE_SLACK, &s->shuffled)) == ST_OK)
             st = NEW(q->bound, &s->deflated);
     }
     for (int i = 0; i < threads && st == ST_OK; i++) {

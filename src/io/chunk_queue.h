@@ -1,8 +1,8 @@
 /* Chunks on their way into an HDF5 file: shuffled and deflated by worker threads, handed on in the order they came.
  *
- * A chunk gets the same bytes for any number of threads. Filters are HDF5's own shuffle and deflate, applied here so that
- * they can run beside each other, by libdeflate or, packet headers at level 1,
- * by column_deflate.c: any reader of deflate takes their streams. */
+ * A chunk gets the same bytes for any number of threads. Filters are HDF5's own shuffle and deflate, applied here so
+ * that they can run beside each other, by libdeflate or, packet headers at level 1, by column_deflate.c: any reader of
+ * deflate takes their streams. */
 #ifndef ND_IO_CHUNK_QUEUE_H
 #define ND_IO_CHUNK_QUEUE_H
 
@@ -18,7 +18,8 @@ typedef struct chunk_place {
     uint64_t start, n, completed;
 } chunk_place;
 
-/* What becomes of a finished chunk; called by the owning thread. mask: filters of HDF5's pipeline that were not applied. */
+/* What becomes of a finished chunk; called by the owning thread. mask: filters of HDF5's pipeline that were not
+ * applied. */
 typedef status chunk_sink(void *data, const chunk_place *place, uint32_t mask, const void *bytes, size_t nbytes);
 
 /* threads <= 1: no workers, chunks are done by the caller. chunk_max: bytes of the largest chunk. */

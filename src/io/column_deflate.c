@@ -2,8 +2,8 @@
  *
  * A general encoder looks for matches through hashes of what came before. Here the best match is known: the latest of
  * the few headers before with the same addresses, that is, of the same flow and direction. So every header is compared
- * byte by byte with that one; runs of equal bytes become matches, all at one distance, and the others literals. For times,
- * bytes are compared with the byte before. What is left is Huffman coding (dynamic blocks, RFC 1951 3.2.7). */
+ * byte by byte with that one; runs of equal bytes become matches, all at one distance, and the others literals. For
+ * times, bytes are compared with the byte before. What is left is Huffman coding (dynamic blocks, RFC 1951 3.2.7). */
 #include <libdeflate.h>
 #include <stdbool.h>
 #include <stdlib.h>

@@ -15,7 +15,7 @@ status column_deflater_new(column_deflater **h);
 /* Headers begin at start[0] < start[1] < ... < nbytes; what lies before the first is the end of another. The length of
  * the stream, 0 where it would have more than `room` bytes. */
 size_t deflate_headers(column_deflater *h, const uint8_t *bytes, size_t nbytes, const uint32_t *start, size_t nstarts,
-                      uint8_t *stream, size_t room);
+                       uint8_t *stream, size_t room);
 /* The same for shuffled numbers that hardly repeat (times): only runs of one byte are matches. */
 size_t deflate_runs(column_deflater *h, const uint8_t *bytes, size_t nbytes, uint8_t *stream, size_t room);
 void column_deflater_free(column_deflater **h);

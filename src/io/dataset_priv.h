@@ -50,10 +50,10 @@ hid_t dataset_column_type(column_id c);
 
 typedef struct column {
     hid_t set;
-    uint64_t n;     /* elements in the file */
-    uint8_t *block; /* one chunk: being filled, or the one last read */
-    uint64_t start; /* reading: first element of block */
-    size_t nblock;  /* elements in block */
+    uint64_t n;        /* elements in the file */
+    uint8_t *block;    /* one chunk: being filled, or the one last read */
+    uint64_t start;    /* reading: first element of block */
+    size_t nblock;     /* elements in block */
     uint64_t from, to; /* writing: chunks that start in from .. to - 1 are this writer's */
 } column;
 
@@ -94,8 +94,8 @@ bool dataset_stretch_wants_packets(const dataset *d);
 void dataset_pass_packets(dataset *d, uint64_t npackets);
 /* end: there are no more flows, so that the last chunks are complete. */
 status dataset_stretch_finish(dataset *d, bool end);
-/* Make room for the next chunk of a file whose bytes somebody else writes: at *address of dataset_file_name. Chunks must
- * come in the order of chunk_compare. dataset_commit then expects the bytes there. */
+/* Make room for the next chunk of a file whose bytes somebody else writes: at *address of dataset_file_name. Chunks
+ * must come in the order of chunk_compare. dataset_commit then expects the bytes there. */
 status dataset_place_chunk(dataset *d, const chunk_place *place, uint32_t mask, size_t nbytes, uint64_t *address);
 const char *dataset_file_name(const dataset *d);
 /* The order in which one writer of the whole dataset completes its chunks. */

@@ -195,7 +195,8 @@ static encode_options options_of(const encoder *r) {
 
 static status remove_raw(const encoder *r, uint32_t file, uint64_t partition) {
     char *raw = encode_name(r->folder, file, partition, "raw");
-    status st = unlink(raw) == 0 || errno == ENOENT ? ST_OK : FAIL(ST_IO, "%s: cannot remove: %s", raw, strerror(errno));
+    status st =
+        unlink(raw) == 0 || errno == ENOENT ? ST_OK : FAIL(ST_IO, "%s: cannot remove: %s", raw, strerror(errno));
     free(raw);
     return st;
 }
@@ -239,7 +240,7 @@ static status read_capture(encoder *r, uint32_t file, encode_mark *m) {
     encode_file now;
     /* Alone, a rank keeps parts in half of its memory; writing and reading them costs as much as decoding. */
     bool keep = comm_size(r->c) == 1 && r->nkept < (uint64_t)r->e->encode.memory / 2;
-    TRY(encode_pass(path, file, planned->npartitions, &options, m, keep ? &r->kept[file] : NULL));
+    TRY(encode_pass(path, file, planned->weight, planned->npartitions, &options, m, keep ? &r->kept[file] : NULL));
     TRY(encode_file_look(path, &now));
     if (now.nbytes != planned->nbytes || now.mtime_ns != planned->mtime_ns)
         return FAIL(ST_IO, "%s: changed while it was read", path);
@@ -260,7 +261,7 @@ static status do_pass(encoder *r, uint32_t file) {
         st = encode_totals_add_pass(&r->totals, file, &m);
     if (st == ST_OK && m.npartitions == 0)
         encode_totals_add_part(&r->totals, r->plan.first_part[file], &m);
-    else if (st == ST_OK && m.npartitions == 1) /* not on the list of work */
+    else if (st == ST_OK && r->plan.files[file].npartitions == 1) /* not on the list of work */
         st = do_partition(r, file, 0, m.link_type);
     if (st == ST_OK && r->plan.files[file].npartitions > 1)
         st = give_signal(r, "ready", file);
@@ -285,9 +286,9 @@ static status do_item(encoder *r, const encode_item *item, bool *failed) {
     if (st == ST_OK && !found)
         st = FAIL(ST_IO, "%s: the mark of capture %s has gone", r->folder, r->plan.names.item[item->file]);
     int link_type = m.link_type;
-    bool split = m.npartitions > 0;
+    bool wanted = item->partition < m.npartitions;
     encode_mark_clear(&m);
-    return st == ST_OK && split ? do_partition(r, item->file, item->partition, link_type) : st;
+    return st == ST_OK && wanted ? do_partition(r, item->file, item->partition, link_type) : st;
 }
 
 /* Items until none is left. After an error the rest is taken and dropped, so that the other ranks end soon. Progress on

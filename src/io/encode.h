@@ -29,10 +29,11 @@ typedef struct encode_options {
 
 struct encode_mark;
 typedef struct assembler assembler;
-/* Read a capture: one part, or npartitions (at least 1) raw partitions where memory does not hold it. A file that is no
+/* Read a capture: one part, or at most npartitions (at least 1) raw partitions where memory does not hold it; weight:
+ * about how many bytes of records it has. A file that is no
  * capture gives an empty part and its damage; one that cannot be read is an error. *m is new. kept: where
  * not NULL, a part stays in memory and *kept is it; NULL where it became partitions. Local. */
-status encode_pass(const char *path, uint32_t file, uint64_t npartitions, const encode_options *o,
+status encode_pass(const char *path, uint32_t file, uint64_t weight, uint64_t npartitions, const encode_options *o,
                    struct encode_mark *m, assembler **kept);
 /* Make the part of one raw partition, and remove that. m->part and what follows it in the struct are filled. */
 status encode_partition(const char *path, uint32_t file, uint64_t partition, int link_type, const encode_options *o,

@@ -99,12 +99,10 @@ static status keep(assembler *a, const packet *p, size_t number, uint8_t dir, co
         a->used = 0;
     }
     uint8_t *to = a->blocks[a->nblocks - 1] + a->used;
-    kept_record r = {.number = (uint32_t)number,
-                     .packet = {.time_ns = p->time_ns,
-                                .wire_len = p->wire_len,
-                                .frame = p->frame,
-                                .dir = dir,
-                                .nheader = p->nheader}};
+    kept_record r = {
+        .number = (uint32_t)number,
+        .packet = {
+            .time_ns = p->time_ns, .wire_len = p->wire_len, .frame = p->frame, .dir = dir, .nheader = p->nheader}};
     memcpy(to, &r, sizeof r);
     memcpy(to + sizeof r, p->header, p->nheader);
     *kept = (const kept_record *)to;

@@ -1,11 +1,11 @@
 /* From the parts to the dataset, by all ranks.
  *
  * The dataset is cut into stretches of whole flows, about a million packets each, whatever the number of ranks. Ranks
- * take stretches from one list. A chunk belongs to the stretch in which it starts, so a rank reads on beyond its stretch
- * until its last chunks are full; it deflates them into a file of its own. Then rank 0 makes the HDF5 file without the
- * chunks' bytes, in the order in which one writer would complete them, and every rank copies its chunks to the places
- * they were given. HDF5's own parallel writing was rejected: with filters it is collective chunk by chunk, and the bytes
- * of the file depend on the number of ranks. */
+ * take stretches from one list. A chunk belongs to the stretch in which it starts, so a rank reads on beyond its
+ * stretch until its last chunks are full; it deflates them into a file of its own. Then rank 0 makes the HDF5 file
+ * without the chunks' bytes, in the order in which one writer would complete them, and every rank copies its chunks to
+ * the places they were given. HDF5's own parallel writing was rejected: with filters it is collective chunk by chunk,
+ * and the bytes of the file depend on the number of ranks. */
 #include <errno.h>
 #include <fcntl.h>
 #include <libdeflate.h>
@@ -50,8 +50,7 @@ typedef struct join {
 
 static status add_stretch(join *j, size_t *capacity, uint64_t file, uint64_t frame, const uint64_t start[3]) {
     TRY(memory_grow(&j->stretches, capacity, j->nstretches + 1, sizeof *j->stretches));
-    j->stretches[j->nstretches++] =
-        (stretch){.file = file, .frame = frame, .start = {start[0], start[1], start[2]}};
+    j->stretches[j->nstretches++] = (stretch){.file = file, .frame = frame, .start = {start[0], start[1], start[2]}};
     return ST_OK;
 }
 
@@ -198,10 +197,8 @@ static char *index_name(const join *j, size_t number) {
 }
 
 static status write_index(const join *j, size_t number, const maker *m) {
-    index_head head = {.identity = identity_of(j, number),
-                       .nchunks = m->n,
-                       .nbytes = m->chunks.nbytes,
-                       .crc = m->chunks.crc};
+    index_head head = {
+        .identity = identity_of(j, number), .nchunks = m->n, .nbytes = m->chunks.nbytes, .crc = m->chunks.crc};
     size_t nbytes = sizeof head + m->n * sizeof *m->index;
     uint8_t *bytes = NULL;
     TRY(NEW(nbytes, &bytes));

@@ -73,7 +73,8 @@ status encode_mark_write(const encode_mark *m, const encode_options *to, const e
     json_object_set_new(o, "packets", numbers(m->packets, m->nlabels + 1));
     char *text = json_dumps(o, JSON_COMPACT), *name = mark_name(to->folder, file, pass, partition);
     json_decref(o);
-    status st = text != NULL ? spool_file(name, to->attempt, text, strlen(text)) : FAIL(ST_MEMORY, "%s: no memory", name);
+    status st =
+        text != NULL ? spool_file(name, to->attempt, text, strlen(text)) : FAIL(ST_MEMORY, "%s: no memory", name);
     free(text);
     free(name);
     return st;
@@ -112,8 +113,8 @@ static status parse(encode_mark *m, const json_t *o, bool *good) {
     m->npartitions = json_array_size(json_object_get(o, "raw_nbytes"));
     TRY(NEW(m->npartitions, &m->raw_nbytes));
     TRY(NEW(m->npartitions, &m->raw_crc));
-    *good = get_number(o, "frames", &m->frames) && get_numbers(o, "skipped", SKIP_COUNT, m->skipped) &&
-            hex != NULL && strlen(hex) < sizeof m->sha256 && get_number(o, "link_type", &link_type) &&
+    *good = get_number(o, "frames", &m->frames) && get_numbers(o, "skipped", SKIP_COUNT, m->skipped) && hex != NULL &&
+            strlen(hex) < sizeof m->sha256 && get_number(o, "link_type", &link_type) &&
             get_numbers(o, "raw_nbytes", m->npartitions, m->raw_nbytes) &&
             get_numbers(o, "raw_crc", m->npartitions, m->raw_crc) &&
             get_numbers(o, "part", PART_NUMBERS, (uint64_t *)&m->part) &&
@@ -162,7 +163,7 @@ status encode_mark_check(const encode_mark *m, const char *folder, const encode_
     *good = true;
     if (!pass || m->npartitions == 0)
         return check_part(m, folder, file, partition, good);
-    *good = m->npartitions == p->files[file].npartitions;
+    *good = m->npartitions <= p->files[file].npartitions;
     /* Of each partition the raw file or the part. */
     for (uint64_t i = 0; *good && i < m->npartitions; i++) {
         encode_mark part;
@@ -214,7 +215,8 @@ static status take_lock(const char *folder, const char *path, int *lock) {
 
 /* Does the name belong to a finished file? Others are what a killed run was writing. */
 static bool is_finished(const char *name) {
-    static const char *const kept[] = {"*.rows", "*.packets", "*.raw", "*.pass", "*.mark", "*.chunks", "*.index", "identity", "lock"};
+    static const char *const kept[] = {"*.rows",   "*.packets", "*.raw",    "*.pass", "*.mark",
+                                       "*.chunks", "*.index",   "identity", "lock"};
     for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
         if (fnmatch(kept[i], name, 0) == 0)
             return true;

@@ -6,7 +6,7 @@
 #include "io/capture.h"
 #include "io/encode_priv.h"
 
-enum { RAW_BUFFER = 1 << 16 };
+enum { RAW_BUFFER = 1 << 16, RECORD_HEADER = 16 };
 
 typedef struct pass {
     const encode_options *o;
@@ -15,6 +15,7 @@ typedef struct pass {
     capture *capture;
     label_matcher *matcher;
     assembler *flows;
+    uint64_t weight, seen; /* bytes of records: about all, and so far */
     uint64_t npartitions;
     spool_writer *raw; /* NULL while everything fits */
     bool labelled;     /* label and run follow each raw record */
@@ -33,7 +34,16 @@ static status put_raw(void *data, const packet *p, int32_t label, int32_t run) {
     return s->labelled ? spool_put(w, first, sizeof first) : ST_OK;
 }
 
+/* As many partitions as let each fill about two thirds of the memory, if the rest of the capture is like its beginning;
+ * one that turns out larger is assembled in stretches. */
+static uint64_t choose_partitions(const pass *s) {
+    double share = s->seen < s->weight ? (double)s->seen / (double)s->weight : 1;
+    double wanted = 1.5 * (double)assembler_nbytes(s->flows) / share / ((double)s->o->memory + 1) + 1;
+    return wanted < (double)s->npartitions ? (uint64_t)wanted : s->npartitions;
+}
+
 static status begin_raw(pass *s) {
+    s->npartitions = choose_partitions(s);
     TRY(NEW(s->npartitions, &s->raw));
     for (uint64_t i = 0; i < s->npartitions; i++) {
         char *name = encode_name(s->o->folder, s->file, i, "raw");
@@ -89,6 +99,7 @@ static status read_packets(pass *s, encode_mark *m) {
             break;
         if (m->frames >= UINT32_MAX)
             return FAIL(ST_RANGE, "%s: more than 2^32 records", s->path);
+        s->seen += RECORD_HEADER + r.caplen;
         packet_skip skip = packet_decode(link_type, r.bytes, r.caplen, r.wire_len, &p);
         if (skip != SKIP_NONE) {
             m->skipped[skip]++;
@@ -112,9 +123,9 @@ static char *reason_of(const char *path) {
     return text_copy(named ? why + n + 2 : why);
 }
 
-status encode_pass(const char *path, uint32_t file, uint64_t npartitions, const encode_options *o, encode_mark *m,
-                   assembler **kept) {
-    pass s = {.o = o, .path = path, .file = file, .npartitions = npartitions};
+status encode_pass(const char *path, uint32_t file, uint64_t weight, uint64_t npartitions, const encode_options *o,
+                   encode_mark *m, assembler **kept) {
+    pass s = {.o = o, .path = path, .file = file, .weight = weight, .npartitions = npartitions};
     status st = assembler_new(&s.flows, o);
     if (st == ST_OK)
         st = capture_open_hashed(&s.capture, path);
@@ -139,7 +150,7 @@ status encode_pass(const char *path, uint32_t file, uint64_t npartitions, const 
         st = assembler_write(s.flows, o, file, 0, &m->part, m->flows, m->packets);
     }
 out:
-    for (uint64_t i = 0; s.raw != NULL && i < npartitions; i++)
+    for (uint64_t i = 0; s.raw != NULL && i < s.npartitions; i++)
         spool_abandon(&s.raw[i]);
     memory_free(&s.raw);
     assembler_free(&s.flows);

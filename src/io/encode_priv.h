@@ -115,12 +115,12 @@ void assembler_free(assembler **a);
 typedef struct encode_file {
     uint64_t nbytes, mtime_ns;
     uint64_t weight;      /* bytes, gzip-compressed ones taken four times */
-    uint64_t npartitions; /* that it is split into where its packets do not fit into memory */
+    uint64_t npartitions; /* that it is split into at most where its packets do not fit into memory */
 } encode_file;
 
 typedef struct encode_item {
     uint32_t file;
-    bool pass;          /* read the capture; else assemble the partition, if there is one */
+    bool pass; /* read the capture; else assemble the partition, if there is one */
     uint64_t partition;
 } encode_item;
 
@@ -148,7 +148,7 @@ typedef struct encode_mark {
     char sha256[65];
     char *damage; /* NULL if the capture was whole */
     int link_type;
-    uint64_t npartitions; /* 0: not split */
+    uint64_t npartitions;           /* 0: not split */
     uint64_t *raw_nbytes, *raw_crc; /* by partition */
     part_size part;
     size_t nlabels; /* entries of flows and packets, less one */
@@ -206,7 +206,7 @@ typedef struct encode_totals {
     uint64_t frames, skipped[SKIP_COUNT];
     uint64_t *flows, *packets; /* labels + 1 */
     uint64_t *file_frames, *split;
-    uint64_t *sha256;          /* 4 words a file */
+    uint64_t *sha256; /* 4 words a file */
     part_size *parts;
     char **damage; /* a file's, or NULL; on rank 0 */
     char *notes;   /* this rank's damaged captures: "NUMBER TEXT\n" each */

@@ -1,4 +1,5 @@
-/* All flows in the order of the dataset: the parts of one file at a time, merged by the frame of the flow's first packet.
+/* All flows in the order of the dataset: the parts of one file at a time, merged by the frame of the flow's first
+ * packet.
  *
  * Parts are sorted by that frame, and no two flows of a file share it. A binary heap holds the next row of each. */
 #include <fcntl.h>
@@ -23,9 +24,9 @@ struct flow_stream {
     size_t file; /* the next to open */
     size_t nopen, nheap;
     source *open;
-    source **heap;     /* by frame of row; [0] is the smallest */
-    source *current;   /* whose row was handed out */
-    uint64_t nleft;    /* packets of it */
+    source **heap;   /* by frame of row; [0] is the smallest */
+    source *current; /* whose row was handed out */
+    uint64_t nleft;  /* packets of it */
 };
 
 static size_t nparts_of(const encode_catalog *k, size_t file) {

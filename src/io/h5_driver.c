@@ -2,7 +2,8 @@
  *
  * HDF5 cannot let go of a file whose metadata it could not write: closing fails, and the library crashes when the
  * program ends. So a failed write is noted for the caller, who gives the file up, and HDF5 goes on as if it had been
- * written. And the bytes of a chunk may be left to another process, which is told where they belong. Reference: "HDF5 Virtual File Layer", and H5FDsec2.c for what a driver must answer. */
+ * written. And the bytes of a chunk may be left to another process, which is told where they belong. Reference: "HDF5
+ * Virtual File Layer", and H5FDsec2.c for what a driver must answer. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

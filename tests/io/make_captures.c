@@ -1,6 +1,6 @@
-/* Writes the captures and labels of io_captures.h into the folder given; the script tests start from them. With a second
- * argument, one large Ethernet capture instead: FOLDER is a file's name, and the number says how many flows. A third of
- * its packets belong to one flow that lasts from the first to the last. */
+/* Writes the captures and labels of io_captures.h into the folder given; the script tests start from them. With a
+ * second argument, one large Ethernet capture instead: FOLDER is a file's name, and the number says how many flows. A
+ * third of its packets belong to one flow that lasts from the first to the last. */
 #include <stdio.h>
 #include "io/io_captures.h"
 
