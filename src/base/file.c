@@ -231,12 +231,12 @@ status file_remove_tree(const char *path) {
     return ST_OK;
 }
 
-struct sha256 {
+struct sha256_state {
     EVP_MD_CTX *context;
 };
 
-status sha256_new(sha256 **out) {
-    sha256 *s = calloc(1, sizeof *s);
+status sha256_new(sha256_state **out) {
+    sha256_state *s = calloc(1, sizeof *s);
     *out = s;
     if (s && (s->context = EVP_MD_CTX_new()) && EVP_DigestInit_ex(s->context, EVP_sha256(), NULL) == 1)
         return ST_OK;
@@ -244,11 +244,11 @@ status sha256_new(sha256 **out) {
     return FAIL(ST_LIBRARY, "libcrypto offers no SHA-256");
 }
 
-status sha256_add(sha256 *s, const void *bytes, size_t nbytes) {
+status sha256_add(sha256_state *s, const void *bytes, size_t nbytes) {
     return EVP_DigestUpdate(s->context, bytes, nbytes) == 1 ? ST_OK : FAIL(ST_LIBRARY, "SHA-256 failed");
 }
 
-status sha256_end(sha256 **s, char hex[65]) {
+status sha256_end(sha256_state **s, char hex[65]) {
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned digest_nbytes = 0;
     bool good = EVP_DigestFinal_ex((*s)->context, digest, &digest_nbytes) == 1 && digest_nbytes == 32;
@@ -258,7 +258,7 @@ status sha256_end(sha256 **s, char hex[65]) {
     return good ? ST_OK : FAIL(ST_LIBRARY, "SHA-256 failed");
 }
 
-void sha256_free(sha256 **s) {
+void sha256_free(sha256_state **s) {
     if (*s)
         EVP_MD_CTX_free((*s)->context);
     free(*s);
@@ -267,7 +267,7 @@ void sha256_free(sha256 **s) {
 
 status file_sha256(const char *path, char hex[65]) {
     unsigned char buffer[READ_NBYTES];
-    sha256 *s = NULL;
+    sha256_state *s = NULL;
     size_t n;
     hex[0] = 0;
     FILE *stream = fopen(path, "rbe");

@@ -53,10 +53,10 @@ char *file_label_name(const char *label);
 status file_sha256(const char *path, char hex[65]);
 
 /* SHA-256 of bytes that come piece by piece; sha256_end frees *s, also after an error. */
-typedef struct sha256 sha256;
-status sha256_new(sha256 **s);
-status sha256_add(sha256 *s, const void *bytes, size_t nbytes);
-status sha256_end(sha256 **s, char hex[65]);
-void sha256_free(sha256 **s);
+typedef struct sha256_state sha256_state;
+status sha256_new(sha256_state **s);
+status sha256_add(sha256_state *s, const void *bytes, size_t nbytes);
+status sha256_end(sha256_state **s, char hex[65]);
+void sha256_free(sha256_state **s);
 
 #endif

@@ -29,7 +29,7 @@ typedef struct source {
     uint8_t first[MAGIC];
     size_t nfirst, served;
     char error[128];
-    sha256 *digest; /* of what was read from fd; NULL where nobody wants it */
+    sha256_state *digest; /* of what was read from fd; NULL where nobody wants it */
     status digested;
 } source;
 

@@ -38,7 +38,8 @@ struct assembler {
     /* while only a stretch of the order is kept */
     bool counted;
     uint64_t from, to;
-    const kept_record **order; /* of nrecords, or of the stretch */
+    uint64_t norder;
+    const kept_record **order; /* packets of the part, or of a stretch of it */
 };
 
 status assembler_new(assembler **out, const encode_options *o) {
@@ -259,6 +260,7 @@ static status write_order(const assembler *a, uint64_t n, spool_writer *w) {
 static status make_order(assembler *a, uint64_t npackets) {
     size_t block = 0, at = 0;
     TRY(NEW(npackets, &a->order));
+    a->norder = npackets;
     for (const kept_record *r; (r = next_kept(a, &block, &at)) != NULL;)
         if (a->info[r->number].place != ABSENT)
             a->order[a->info[r->number].place++] = r;
@@ -309,7 +311,7 @@ size_t assembler_find(const assembler *a, uint32_t frame) {
 }
 
 const packet_record *assembler_packet(const assembler *a, uint64_t place) {
-    if (place + AHEAD < a->nrecords) {
+    if (place + AHEAD < a->norder) {
         __builtin_prefetch(a->order[place + AHEAD]);
         __builtin_prefetch((const uint8_t *)a->order[place + AHEAD] + 64);
     }
