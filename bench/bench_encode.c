@@ -6,89 +6,30 @@
  * The frames of the captures are written again and again, each time from other hosts, into one plain pcap of about two
  * million frames in a temporary folder, which is then in the page cache. Figures are processor time of this process
  * (worker threads included), best of three. */
-#include <pcap/pcap.h>
-#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include "base/file.h"
-#include "base/memory.h"
-#include "bench/bench.h"
-#include "io/encode.h"
+#include "base/log.h"
+#include "bench/repeat.h"
+#include "io/encode_priv.h"
 #include "packet/nprint.h"
 
-enum { FRAMES = 2000000, REPEAT = 3, SNAP = 262144 };
-
-/* ---- The input ---- */
-
-typedef struct frame {
-    size_t at, caplen, wire_len;
-    int64_t time_ns;
-} frame;
-
-typedef struct frames {
-    size_t n, capacity, nbytes, bytes_capacity;
-    frame *item;
-    uint8_t *bytes;
-} frames;
-
-static void frames_read(frames *f, const char *path) {
-    capture *c = NULL;
-    capture_record r;
-    bool end = false;
-    MUST(capture_open(&c, path));
-    if (capture_link_type(c) != 1) {
-        fprintf(stderr, "%s: not Ethernet, left out\n", path);
-        capture_close(&c);
-        return;
-    }
-    for (;;) {
-        MUST(capture_next(c, &r, &end));
-        if (end)
-            break;
-        MUST(memory_grow(&f->item, &f->capacity, f->n + 1, sizeof *f->item));
-        MUST(memory_grow(&f->bytes, &f->bytes_capacity, f->nbytes + r.caplen, 1));
-        memcpy(f->bytes + f->nbytes, r.bytes, r.caplen);
-        f->item[f->n++] = (frame){.at = f->nbytes, .caplen = r.caplen, .wire_len = r.wire_len, .time_ns = r.time_ns};
-        f->nbytes += r.caplen;
-    }
-    capture_close(&c);
-}
-
-/* About FRAMES frames: all of f, repeated with the first address byte raised, so that every round has its own flows. */
-static void input_write(const frames *f, const char *path) {
-    pcap_t *p = pcap_open_dead_with_tstamp_precision(1, SNAP, PCAP_TSTAMP_PRECISION_NANO);
-    pcap_dumper_t *to = p ? pcap_dump_open(p, path) : NULL;
-    uint8_t copy[SNAP];
-    if (!to) {
-        fprintf(stderr, "cannot write %s\n", path);
-        exit(1);
-    }
-    for (size_t round = 0; round * f->n < FRAMES; round++) {
-        for (size_t i = 0; i < f->n; i++) {
-            const frame *x = &f->item[i];
-            struct pcap_pkthdr h = {.caplen = (bpf_u_int32)x->caplen, .len = (bpf_u_int32)x->wire_len};
-            h.ts.tv_sec = (time_t)(x->time_ns / 1000000000) + (time_t)(round * 3600);
-            h.ts.tv_usec = (suseconds_t)(x->time_ns % 1000000000);
-            memcpy(copy, f->bytes + x->at, x->caplen);
-            if (x->caplen > 34) {
-                copy[26] = (uint8_t)(copy[26] + round);
-                copy[30] = (uint8_t)(copy[30] + round);
-            }
-            pcap_dump((uint8_t *)to, &h, copy);
-        }
-    }
-    pcap_dump_close(to);
-    pcap_close(p);
-}
+enum { FRAMES = 2000000, REPEAT = 3 };
 
 /* ---- What is measured: each returns the number of frames (or rows) ---- */
 
 typedef struct bench {
     const frames *f;
-    const char *input, *part;
+    const char *input, *output;
     dataset_tables tables;
     encode_options options;
+    int compress;
+    comm *alone;
+    uint64_t npackets, nbytes; /* of the latest dataset */
 } bench;
 
-static uint64_t loop_libpcap(const bench *b) {
+static uint64_t loop_libpcap(bench *b) {
     char error[PCAP_ERRBUF_SIZE];
     struct pcap_pkthdr *h;
     const u_char *bytes;
@@ -100,7 +41,7 @@ static uint64_t loop_libpcap(const bench *b) {
     return n;
 }
 
-static uint64_t loop_capture(const bench *b) {
+static uint64_t loop_capture(bench *b) {
     capture *c = NULL;
     capture_record r;
     uint64_t n = 0;
@@ -114,17 +55,34 @@ static uint64_t loop_capture(const bench *b) {
     return n;
 }
 
-static uint64_t to_dataset(const bench *b) {
-    uint64_t flows[1] = {0}, packets[1] = {0};
-    encode_counts counts = {.flows = flows, .packets = packets};
-    encode_item item = {.capture = b->input, .nslices = 1};
-    MUST(encode_part(&item, &b->options, &b->tables, b->part, &counts));
-    free(counts.damage);
-    return counts.frames;
+/* What ndencode does with one capture on one rank. */
+static uint64_t to_dataset(bench *b) {
+    encode_mark m;
+    size_t first_part[2] = {0, 1};
+    uint64_t split = 0;
+    MUST(encode_mark_new(&m, 0));
+    MUST(file_make_folders(b->options.folder));
+    assembler *kept = NULL;
+    MUST(encode_pass(b->input, 0, 1, 1, &b->options, &m, &kept));
+    encode_catalog k = {.folder = b->options.folder,
+                        .nfiles = 1,
+                        .first_part = first_part,
+                        .split = &split,
+                        .parts = &m.part,
+                        .frames = &m.frames,
+                        .kept = &kept};
+    MUST(encode_join(&k, &b->tables, b->output, b->compress, 1, b->alone));
+    MUST(file_size(b->output, &b->nbytes));
+    MUST(file_remove_tree(b->options.folder));
+    uint64_t nframes = m.frames;
+    b->npackets = m.part.npackets;
+    assembler_free(&kept);
+    encode_mark_clear(&m);
+    return nframes;
 }
 
 /* Decode and write int8[1088], frames in memory. */
-static uint64_t to_bits(const bench *b) {
+static uint64_t to_bits(bench *b) {
     int8_t bits[NPRINT_COLUMNS];
     uint64_t n = 0, sum = 0;
     for (unsigned round = 0; n < FRAMES; round++) {
@@ -141,7 +99,7 @@ static uint64_t to_bits(const bench *b) {
     return sum == 1 ? n + 1 : n; /* the sum is used, so the work is done */
 }
 
-static uint64_t to_csv(const bench *b) {
+static uint64_t to_csv(bench *b) {
     static char text[64 * NPRINT_ROW_MAX];
     FILE *null = fopen("/dev/null", "w");
     uint64_t n = 0;
@@ -165,52 +123,83 @@ static uint64_t to_csv(const bench *b) {
     return n;
 }
 
-static double report(const char *what, uint64_t (*run)(const bench *), const bench *b, double base) {
+/* The nPrint tool itself, where it is installed: rows to /dev/null. */
+static uint64_t run_nprint(bench *b) {
+    pid_t child = fork();
+    if (child == 0) {
+        execlp("nprint", "nprint", "-P", b->input, "-4", "-t", "-u", "-i", "-W", "/dev/null", "-c", "200000", NULL);
+        _exit(127);
+    }
+    int code = 0;
+    return child > 0 && waitpid(child, &code, 0) == child && code == 0 ? 200000 : 0;
+}
+
+static double used_seconds(void) {
+    struct timespec t[1];
+    struct rusage children;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, t);
+    getrusage(RUSAGE_CHILDREN, &children);
+    return (double)t->tv_sec + 1e-9 * (double)t->tv_nsec +
+           (double)(children.ru_utime.tv_sec + children.ru_stime.tv_sec) +
+           1e-6 * (double)(children.ru_utime.tv_usec + children.ru_stime.tv_usec);
+}
+
+static double report(const char *what, uint64_t (*run)(bench *), bench *b, int repeat, double base) {
     double best = 0;
-    for (int i = 0; i < REPEAT; i++) {
-        double began = clock_of(CLOCK_PROCESS_CPUTIME_ID);
+    for (int i = 0; i < repeat; i++) {
+        double began = used_seconds();
         uint64_t n = run(b);
-        double rate = (double)n / (clock_of(CLOCK_PROCESS_CPUTIME_ID) - began);
+        double rate = (double)n / (used_seconds() - began);
         best = rate > best ? rate : best;
     }
     printf("%-44s %7.2f M/s", what, best / 1e6);
     if (base > 0)
         printf("  %5.1f %% of libpcap's loop", 100 * best / base);
+    if (run == to_dataset)
+        printf("  %5.2f bytes a packet", (double)b->nbytes / (double)b->npackets);
     printf("\n");
+    fflush(stdout);
     return best;
 }
 
 int main(int argc, char **argv) {
-    static const char *const samples[] = {"data/sample/run1.pcap.gz", "data/sample/run2.pcapng.gz",
-                                          "data/sample/run3.pcap.gz", "data/sample/run4.pcap.gz"};
     frames f = {0};
     char folder[] = "/tmp/nd-bench-XXXXXX";
     char *file[] = {(char *)"bench"}, *none[] = {(char *)""};
     if (!mkdtemp(folder))
         return 1;
-    for (int i = 1; i < argc; i++)
-        frames_read(&f, argv[i]);
-    for (size_t i = 0; argc == 1 && i < sizeof samples / sizeof *samples; i++)
-        frames_read(&f, samples[i]);
-    char *input = text_format("%s/input.pcap", folder), *part = text_format("%s/part.h5", folder);
-    bench b = {.f = &f, .input = input, .part = part, .tables = {.nfiles = 1, .file = file, .sha256 = none}};
+    frames_read_all(&f, argc - 1, argv + 1);
+    char *input = text_format("%s/input.pcap", folder), *output = text_format("%s/dataset.h5", folder),
+         *parts = text_format("%s/parts", folder);
+    bench b = {.f = &f,
+               .input = input,
+               .output = output,
+               .tables = {.nfiles = 1, .file = file, .sha256 = none},
+               .options = {.unlabelled = true, .memory = UINT64_MAX, .folder = parts}};
     MUST(labels_open((labels **)&b.options.labels, NULL));
-    b.options.unlabelled = true;
-    input_write(&f, input);
+    MUST(comm_open(&b.alone));
+    log_setup("bench_encode", 0, 1, true);
+    frames_write(&f, input, FRAMES, UINT64_MAX);
 
-    double base = report("libpcap pcap_next_ex, count only", loop_libpcap, &b, 0);
-    report("capture_next, count only", loop_capture, &b, base);
-    b.options.compress = 1;
-    report("capture -> dataset part, deflate 1", to_dataset, &b, base);
-    b.options.compress = 0;
-    report("capture -> dataset part, uncompressed", to_dataset, &b, base);
-    report("frames in memory -> int8[1088]", to_bits, &b, 0);
-    report("frames in memory -> nPrint CSV to /dev/null", to_csv, &b, 0);
+    double base = report("libpcap pcap_next_ex, count only", loop_libpcap, &b, REPEAT, 0);
+    report("capture_next, count only", loop_capture, &b, REPEAT, base);
+    for (b.compress = 0; b.compress < 2; b.compress++) {
+        char *what = text_format("capture -> dataset, deflate %d", b.compress);
+        report(what, to_dataset, &b, REPEAT, base);
+        free(what);
+    }
+    report("frames in memory -> int8[1088]", to_bits, &b, REPEAT, 0);
+    report("frames in memory -> nPrint CSV to /dev/null", to_csv, &b, REPEAT, 0);
+    if (system("command -v nprint > /dev/null") == 0)
+        report("nPrint tool, capture -> CSV to /dev/null", run_nprint, &b, 1, base);
+    else
+        printf("nprint is not installed: left out\n");
     labels_free((labels **)&b.options.labels);
     file_remove_tree(folder);
     free(input);
-    free(part);
+    free(output);
+    free(parts);
     free(f.item);
     free(f.bytes);
-    return 0;
+    return comm_finish(&b.alone, ST_OK);
 }

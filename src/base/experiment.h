@@ -38,7 +38,7 @@ typedef struct experiment {
 
     struct {
         double timeout;   /* seconds without a packet that end a flow; 0 = never */
-        int64_t slice;    /* bytes of a capture that one work item covers (by flow hash) */
+        int64_t memory;   /* bytes that a rank may fill with packets */
         int64_t compress; /* deflate level */
         bool unlabelled;  /* keep flows without a label */
     } encode;

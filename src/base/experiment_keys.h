@@ -20,7 +20,7 @@ KEY("data.max_packets", CONFIG_INT, data.max_packets, 1, 65536, NULL, "1024", T 
 KEY("data.prompts", CONFIG_MAP, data.prompts, 0, 0, NULL, "", E, "label: prompt; others get \"pixelated network data, type-N\"")
 
 KEY("encode.timeout", CONFIG_REAL, encode.timeout, 0, 1e9, NULL, "0", E, "seconds of silence that end a flow; 0 = never")
-KEY("encode.slice", CONFIG_SIZE, encode.slice, 65536, 1e15, NULL, "256M", E, "bytes of a capture that one work item covers")
+KEY("encode.memory", CONFIG_SIZE, encode.memory, 65536, 1e15, NULL, "768M", E, "memory a rank may fill with packets; larger captures pass through files")
 KEY("encode.compress", CONFIG_INT, encode.compress, 0, 9, NULL, "1", E | G, "deflate level of datasets")
 KEY("encode.unlabelled", CONFIG_BOOL, encode.unlabelled, 0, 0, NULL, "yes", E, "keep flows without a label (the base learns from them)")
 

@@ -231,32 +231,56 @@ status file_remove_tree(const char *path) {
     return ST_OK;
 }
 
-static status digest_stream(FILE *stream, const char *path, EVP_MD_CTX *context, char hex[65]) {
-    unsigned char buffer[READ_NBYTES], digest[EVP_MAX_MD_SIZE];
+struct sha256_state {
+    EVP_MD_CTX *context;
+};
+
+status sha256_new(sha256_state **out) {
+    sha256_state *s = calloc(1, sizeof *s);
+    *out = s;
+    if (s && (s->context = EVP_MD_CTX_new()) && EVP_DigestInit_ex(s->context, EVP_sha256(), NULL) == 1)
+        return ST_OK;
+    sha256_free(out);
+    return FAIL(ST_LIBRARY, "libcrypto offers no SHA-256");
+}
+
+status sha256_add(sha256_state *s, const void *bytes, size_t nbytes) {
+    return EVP_DigestUpdate(s->context, bytes, nbytes) == 1 ? ST_OK : FAIL(ST_LIBRARY, "SHA-256 failed");
+}
+
+status sha256_end(sha256_state **s, char hex[65]) {
+    unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned digest_nbytes = 0;
-    if (EVP_DigestInit_ex(context, EVP_sha256(), NULL) != 1)
-        return FAIL(ST_LIBRARY, "%s: libcrypto offers no SHA-256", path);
-    size_t n;
-    while ((n = fread(buffer, 1, sizeof buffer, stream)) > 0)
-        if (EVP_DigestUpdate(context, buffer, n) != 1)
-            return FAIL(ST_LIBRARY, "%s: SHA-256 failed", path);
-    if (ferror(stream))
-        return FAIL(ST_IO, "%s: cannot read: %s", path, strerror(errno));
-    if (EVP_DigestFinal_ex(context, digest, &digest_nbytes) != 1 || digest_nbytes != 32)
-        return FAIL(ST_LIBRARY, "%s: SHA-256 failed", path);
+    bool good = EVP_DigestFinal_ex((*s)->context, digest, &digest_nbytes) == 1 && digest_nbytes == 32;
+    sha256_free(s);
     for (int i = 0; i < 32; i++)
-        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-    return ST_OK;
+        snprintf(hex + 2 * i, 3, "%02x", good ? digest[i] : 0);
+    return good ? ST_OK : FAIL(ST_LIBRARY, "SHA-256 failed");
+}
+
+void sha256_free(sha256_state **s) {
+    if (*s)
+        EVP_MD_CTX_free((*s)->context);
+    free(*s);
+    *s = NULL;
 }
 
 status file_sha256(const char *path, char hex[65]) {
+    unsigned char buffer[READ_NBYTES];
+    sha256_state *s = NULL;
+    size_t n;
     hex[0] = 0;
     FILE *stream = fopen(path, "rbe");
     if (!stream)
         return FAIL(ST_IO, "%s: cannot open: %s", path, strerror(errno));
-    EVP_MD_CTX *context = EVP_MD_CTX_new();
-    status st = context ? digest_stream(stream, path, context, hex) : FAIL(ST_MEMORY, "%s: out of memory", path);
-    EVP_MD_CTX_free(context);
+    status st = sha256_new(&s);
+    while (st == ST_OK && (n = fread(buffer, 1, sizeof buffer, stream)) > 0)
+        st = sha256_add(s, buffer, n);
+    if (st == ST_OK && ferror(stream))
+        st = FAIL(ST_IO, "%s: cannot read: %s", path, strerror(errno));
+    if (st == ST_OK)
+        st = sha256_end(&s, hex);
+    sha256_free(&s);
     fclose(stream);
     return st;
 }

@@ -52,4 +52,11 @@ char *file_label_name(const char *label);
 /* SHA-256 of a file, as 64 hex digits and NUL. */
 status file_sha256(const char *path, char hex[65]);
 
+/* SHA-256 of bytes that come piece by piece; sha256_end frees *s, also after an error. */
+typedef struct sha256_state sha256_state;
+status sha256_new(sha256_state **s);
+status sha256_add(sha256_state *s, const void *bytes, size_t nbytes);
+status sha256_end(sha256_state **s, char hex[65]);
+void sha256_free(sha256_state **s);
+
 #endif

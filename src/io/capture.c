@@ -121,18 +121,26 @@ static status begin(capture *c) {
     }
 }
 
-status capture_open(capture **out, const char *path) {
+static status open_capture(capture **out, const char *path, bool hashed) {
     capture *c = NULL;
     *out = NULL;
     TRY(NEW(1, &c));
     c->path = text_copy(path);
-    status st = source_open(&c->from, path);
+    status st = source_open(&c->from, path, hashed);
     if (st == ST_OK)
         st = begin(c);
     if (st != ST_OK)
         capture_close(&c);
     *out = c;
     return st;
+}
+
+status capture_open(capture **out, const char *path) {
+    return open_capture(out, path, false);
+}
+
+status capture_open_hashed(capture **out, const char *path) {
+    return open_capture(out, path, true);
 }
 
 int capture_link_type(const capture *c) {
@@ -153,6 +161,10 @@ status capture_next(capture *c, capture_record *r, bool *end) {
 
 const char *capture_damage(const capture *c) {
     return c->damage;
+}
+
+status capture_sha256(capture *c, char hex[65]) {
+    return source_sha256(&c->from, c->path, hex);
 }
 
 void capture_close(capture **out) {

@@ -17,6 +17,8 @@ typedef struct capture_record {
 
 /* ST_IO if missing or unreadable, ST_FORMAT if it is no capture; the message names file and reason. */
 status capture_open(capture **c, const char *path);
+/* The same, for capture_sha256. */
+status capture_open_hashed(capture **c, const char *path);
 /* LINKTYPE_ of the file; of a pcapng file that of its first record, or without any of its first interface, or -1. */
 int capture_link_type(const capture *c);
 /* The next record; *end is set at the end of the file. A damaged or cut file gives its good records, then *end, and
@@ -24,6 +26,9 @@ int capture_link_type(const capture *c);
  * where the block's bounds are. */
 status capture_next(capture *c, capture_record *r, bool *end);
 const char *capture_damage(const capture *c); /* NULL if the file ended as it should */
+/* SHA-256 of the whole file (opened by capture_open_hashed), taken while it is read; what is left is read now. Once,
+ * after the last capture_next. */
+status capture_sha256(capture *c, char hex[65]);
 void capture_close(capture **c);
 
 /* The files of a list of files, folders (searched, with the folders below them, for *.pcap, *.pcapng, *.cap, each also

@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include <zlib.h>
+#include "base/file.h"
 #include "io/capture.h"
 
 /* Where bytes come from, unpacked where the file is gzip-compressed. zlib's own file reading is not used: it throws
@@ -17,10 +18,14 @@ typedef struct source {
     uint8_t *buffer;
     size_t capacity, at, filled; /* bytes at .. filled are still to be taken */
     char error[128];             /* why the source ended early; "" if it did not */
+    sha256_state *digest;        /* of what was read from fd; NULL where nobody wants it */
+    status digested;
 } source;
 
-/* ST_IO if missing or unreadable. source_close also after an error. */
-status source_open(source *s, const char *path);
+/* hashed: for source_sha256. ST_IO if missing or unreadable. source_close also after an error. */
+status source_open(source *s, const char *path, bool hashed);
+/* SHA-256 of the file as it lies there; what is left is read now, and nothing can be taken afterwards. Once. */
+status source_sha256(source *s, const char *path, char hex[65]);
 void source_close(source *s);
 
 /* Fill the buffer up to n bytes; how many there are now, fewer at the end. */

@@ -15,6 +15,8 @@ static ssize_t read_some(source *s, void *to, size_t n) {
     while (got < 0 && errno == EINTR);
     if (got < 0)
         snprintf(s->error, sizeof s->error, "%s", strerror(errno));
+    else if (s->digest != NULL && s->digested == ST_OK)
+        s->digested = sha256_add(s->digest, to, (size_t)got);
     return got;
 }
 
@@ -114,11 +116,13 @@ static status begin_gzip(source *s, const char *path) {
     return ST_OK;
 }
 
-status source_open(source *s, const char *path) {
+status source_open(source *s, const char *path, bool hashed) {
     struct stat info;
     *s = (source){.fd = open(path, O_RDONLY | O_CLOEXEC)};
     if (s->fd < 0)
         return FAIL(ST_IO, "%s: %s", path, strerror(errno));
+    if (hashed)
+        TRY(sha256_new(&s->digest));
     bool known = fstat(s->fd, &info) == 0;
     if (known && S_ISDIR(info.st_mode))
         return FAIL(ST_IO, "%s: is a folder", path);
@@ -134,7 +138,22 @@ status source_open(source *s, const char *path) {
     return have == 2 && first[0] == 0x1f && first[1] == 0x8b ? begin_gzip(s, path) : ST_OK;
 }
 
+status source_sha256(source *s, const char *path, char hex[65]) {
+    ASSERT(s->digest != NULL);
+    ssize_t got = 1;
+    s->error[0] = '\0';
+    s->at = s->filled = 0;
+    s->end = true;
+    while (s->digested == ST_OK && got > 0)
+        got = read_some(s, s->buffer, s->capacity);
+    if (got < 0)
+        return FAIL(ST_IO, "%s: %s", path, s->error);
+    TRY(s->digested);
+    return sha256_end(&s->digest, hex);
+}
+
 void source_close(source *s) {
+    sha256_free(&s->digest);
     if (s->gzip)
         inflateEnd(&s->z);
     free(s->packed);

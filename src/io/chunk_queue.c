@@ -1,14 +1,15 @@
 /* Ring of chunk jobs between the owning thread and deflating workers. See chunk_queue.h.
  *
- * The owner fills the slot at `tail` and writes finished slots from `head` on, so the file order is the order of puts.
- * One mutex guards the states; a chunk is some hundred kilobytes, so the lock is taken rarely. */
+ * The owner fills the slot at `tail` and hands on finished slots from `head` on, so the file order is the order of
+ * puts. One mutex guards the states; a chunk is some hundred kilobytes, so the lock is taken rarely. */
+#include <libdeflate.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 #include "base/memory.h"
 #include "io/chunk_queue.h"
 #include "io/h5_util.h"
+#include "io/column_deflate.h"
 
 enum { SLOTS_PER_THREAD = 2, THREADS_MAX = 64 };
 enum { FILTER_SHUFFLE_SKIPPED = 1, FILTER_DEFLATE_SKIPPED = 2 }; /* bits of HDF5's filter mask, in pipeline order */
@@ -17,19 +18,25 @@ typedef enum slot_state { SLOT_FREE, SLOT_FILLED, SLOT_TAKEN, SLOT_DONE } slot_s
 
 typedef struct slot {
     slot_state state;
-    hid_t set;
-    hsize_t offset[2];
+    chunk_place place;
     int level;
     size_t nbytes, size;
+    uint32_t *start; /* of headers */
+    size_t nstarts, start_capacity;
+    column_deflater *columns;
     uint8_t *raw, *shuffled, *deflated;
     const uint8_t *stored; /* one of the three */
     size_t nstored;
     uint32_t mask;
+    struct libdeflate_compressor *compressor; /* of compressor_level */
+    int compressor_level;
     bool failed;
 } slot;
 
 struct chunk_queue {
     const char *path;
+    chunk_sink *take;
+    void *data;
     size_t bound; /* of deflated */
     size_t nslots, head, count;
     slot *slots;
@@ -47,6 +54,25 @@ static void shuffle(const uint8_t *from, size_t n, size_t size, uint8_t *to) {
             to[b * n + i] = from[i * size + b];
 }
 
+static size_t deflate_bytes(slot *s, const uint8_t *source, size_t bound) {
+    if (s->compressor == NULL || s->compressor_level != s->level) {
+        libdeflate_free_compressor(s->compressor);
+        s->compressor = libdeflate_alloc_compressor(s->level);
+        s->compressor_level = s->level;
+    }
+    s->failed = s->compressor == NULL;
+    return s->failed ? 0 : libdeflate_zlib_compress(s->compressor, source, s->nbytes, s->deflated, bound);
+}
+
+/* Level 1 knows what headers and times are like. */
+static size_t deflate_quickly(slot *s, const uint8_t *source) {
+    s->failed = s->columns == NULL && column_deflater_new(&s->columns) != ST_OK;
+    if (s->failed)
+        return 0;
+    return s->nstarts > 0 ? deflate_headers(s->columns, source, s->nbytes, s->start, s->nstarts, s->deflated, s->nbytes)
+                          : deflate_runs(s->columns, source, s->nbytes, s->deflated, s->nbytes);
+}
+
 static void do_job(slot *s, size_t bound) {
     s->stored = s->raw;
     s->nstored = s->nbytes;
@@ -58,10 +84,9 @@ static void do_job(slot *s, size_t bound) {
         shuffle(s->raw, s->nbytes / s->size, s->size, s->shuffled);
         source = s->shuffled;
     }
-    uLongf n = bound;
-    if (compress2(s->deflated, &n, source, s->nbytes, s->level) != Z_OK) {
-        s->failed = true;
-    } else if (n < s->nbytes) {
+    bool known = s->level == 1 && (s->nstarts > 0 || s->size == sizeof(int64_t));
+    size_t n = known ? deflate_quickly(s, source) : deflate_bytes(s, source, bound);
+    if (n > 0 && n < s->nbytes) {
         s->stored = s->deflated;
         s->nstored = n;
         s->mask = 0;
@@ -95,7 +120,8 @@ static void *worker(void *data) {
     return NULL;
 }
 
-status chunk_queue_new(chunk_queue **out, const char *path, int threads, size_t chunk_max) {
+status chunk_queue_new(chunk_queue **out, const char *path, int threads, size_t chunk_max, chunk_sink *take,
+                       void *data) {
     chunk_queue *q = NULL;
     *out = NULL;
     TRY(NEW(1, &q));
@@ -104,12 +130,15 @@ status chunk_queue_new(chunk_queue **out, const char *path, int threads, size_t 
     pthread_cond_init(&q->done, NULL);
     threads = threads <= 1 ? 0 : threads < THREADS_MAX ? threads : THREADS_MAX;
     q->path = path;
-    q->bound = compressBound(chunk_max);
+    q->take = take;
+    q->data = data;
+    q->bound = libdeflate_zlib_compress_bound(NULL, chunk_max);
     status st = NEW(threads > 0 ? (size_t)threads * SLOTS_PER_THREAD : 1, &q->slots);
     q->nslots = threads > 0 ? (size_t)threads * SLOTS_PER_THREAD : 1;
     for (size_t i = 0; i < q->nslots && st == ST_OK; i++) {
         slot *s = &q->slots[i];
-        if ((st = NEW(chunk_max, &s->raw)) == ST_OK && (st = NEW(chunk_max, &s->shuffled)) == ST_OK)
+        if ((st = NEW(chunk_max + COLUMN_DEFLATE_SLACK, &s->raw)) == ST_OK &&
+            (st = NEW(chunk_max + COLUMN_DEFLATE_SLACK, &s->shuffled)) == ST_OK)
             st = NEW(q->bound, &s->deflated);
     }
     for (int i = 0; i < threads && st == ST_OK; i++) {
@@ -125,8 +154,8 @@ status chunk_queue_new(chunk_queue **out, const char *path, int threads, size_t 
     return st;
 }
 
-/* Write the oldest chunk, waiting for its worker. */
-static status write_head(chunk_queue *q) {
+/* Hand on the oldest chunk, waiting for its worker. */
+static status hand_on(chunk_queue *q) {
     slot *s = &q->slots[q->head];
     if (q->nthreads > 0) {
         pthread_mutex_lock(&q->lock);
@@ -136,7 +165,7 @@ static status write_head(chunk_queue *q) {
     }
     if (s->failed)
         return FAIL(ST_MEMORY, "%s: no memory to deflate a chunk", q->path);
-    TRY_H5(ST_IO, q->path, H5Dwrite_chunk(s->set, H5P_DEFAULT, s->mask, s->offset, s->nstored, s->stored));
+    TRY(q->take(q->data, &s->place, s->mask, s->stored, s->nstored));
     pthread_mutex_lock(&q->lock);
     s->state = SLOT_FREE;
     q->head = (q->head + 1) % q->nslots;
@@ -145,23 +174,25 @@ static status write_head(chunk_queue *q) {
     return ST_OK;
 }
 
-status chunk_queue_put(chunk_queue *q, hid_t set, const hsize_t offset[2], const void *bytes, size_t nbytes,
-                       size_t size, int level) {
+status chunk_queue_put(chunk_queue *q, const chunk_place *place, const void *bytes, size_t nbytes,
+                       const chunk_content *content, int level) {
     if (q->count == q->nslots)
-        TRY(write_head(q));
+        TRY(hand_on(q));
     slot *s = &q->slots[(q->head + q->count) % q->nslots];
-    s->set = set;
-    s->offset[0] = offset[0];
-    s->offset[1] = offset[1];
+    s->place = *place;
     s->level = level;
     s->nbytes = nbytes;
-    s->size = size;
+    s->size = content->size;
+    TRY(memory_grow(&s->start, &s->start_capacity, content->nstarts, sizeof *s->start));
+    s->nstarts = content->nstarts;
+    if (s->nstarts > 0)
+        memcpy(s->start, content->start, s->nstarts * sizeof *s->start);
     memcpy(s->raw, bytes, nbytes);
     if (q->nthreads == 0) {
         do_job(s, q->bound);
         s->state = SLOT_DONE;
         q->count++;
-        return write_head(q);
+        return hand_on(q);
     }
     pthread_mutex_lock(&q->lock);
     s->state = SLOT_FILLED;
@@ -173,7 +204,7 @@ status chunk_queue_put(chunk_queue *q, hid_t set, const hsize_t offset[2], const
 
 status chunk_queue_flush(chunk_queue *q) {
     while (q->count > 0)
-        TRY(write_head(q));
+        TRY(hand_on(q));
     return ST_OK;
 }
 
@@ -191,6 +222,9 @@ void chunk_queue_free(chunk_queue **out) {
         memory_free(&q->slots[i].raw);
         memory_free(&q->slots[i].shuffled);
         memory_free(&q->slots[i].deflated);
+        column_deflater_free(&q->slots[i].columns);
+        free(q->slots[i].start);
+        libdeflate_free_compressor(q->slots[i].compressor);
     }
     memory_free(&q->slots);
     pthread_mutex_destroy(&q->lock);

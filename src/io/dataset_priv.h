@@ -7,6 +7,15 @@
 #include "io/h5_util.h"
 #include "io/io_priv.h"
 
+/* A packet in memory: followed by nheader bytes. */
+typedef struct __attribute__((packed)) packet_record {
+    int64_t time_ns;
+    uint32_t wire_len, frame;
+    uint8_t dir, nheader;
+} packet_record;
+
+enum { PACKET_RECORD_MAX = sizeof(packet_record) + PACKET_HEADER_MAX };
+
 #define DATASET_SCHEMA "nd-dataset"
 
 enum { PACKETS_PER_CHUNK = 65536, FLOWS_PER_CHUNK = 16384, HEADER_CHUNK = 1 << 20 };
@@ -44,10 +53,11 @@ hid_t dataset_column_type(column_id c);
 
 typedef struct column {
     hid_t set;
-    uint64_t n;     /* elements in the file */
-    uint8_t *block; /* one chunk: being filled, or the one last read */
-    uint64_t start; /* reading: first element of block */
-    size_t nblock;  /* elements in block */
+    uint64_t n;        /* elements in the file */
+    uint8_t *block;    /* one chunk: being filled, or the one last read */
+    uint64_t start;    /* reading: first element of block */
+    size_t nblock;     /* elements in block */
+    uint64_t from, to; /* writing: chunks that start in from .. to - 1 are this writer's */
 } column;
 
 struct dataset {
@@ -58,9 +68,12 @@ struct dataset {
     /* writing */
     bool writing;
     char *part;
-    int write_error; /* errno of the first write that failed, 0 if none did */
+    h5_writes writes;
     int compress;
     chunk_queue *queue;
+    uint32_t *header_start; /* of the headers that begin in the block of COLUMN_HEADER */
+    size_t nheader_starts, header_start_capacity;
+    uint64_t packet_number; /* of the next packet, in the whole dataset */
     /* reading */
     uint64_t version;
     uint64_t *first_packet, *first_header; /* nflows + 1: of each flow */
@@ -75,7 +88,26 @@ static inline size_t column_element(column_id c) {
     return dataset_columns[c].size * dataset_columns[c].width;
 }
 
-/* Add a flow's row, or packets of the flow whose row comes next. */
+/* A dataset in stretches: each writer makes the chunks that start in its stretch and hands them to `take`; it needs the
+ * flows from the stretch's beginning until dataset_stretch_done, which may lie beyond the stretch. from, to: flows,
+ * packets, header bytes. Freed by dataset_abandon. */
+status dataset_stretch_new(dataset **d, const char *path, int compress, int threads, const uint64_t from[3],
+                           const uint64_t to[3], chunk_sink *take, void *data);
+bool dataset_stretch_done(const dataset *d);
+/* Are packets still wanted, or rows alone? Where not, dataset_pass_packets stands for them. */
+bool dataset_stretch_wants_packets(const dataset *d);
+void dataset_pass_packets(dataset *d, uint64_t npackets);
+/* end: there are no more flows, so that the last chunks are complete. */
+status dataset_stretch_finish(dataset *d, bool end);
+/* Make room for the next chunk of a file whose bytes somebody else writes: at *address of dataset_file_name. Chunks
+ * must come in the order of chunk_compare. dataset_commit then expects the bytes there. */
+status dataset_place_chunk(dataset *d, const chunk_place *place, uint32_t mask, size_t nbytes, uint64_t *address);
+const char *dataset_file_name(const dataset *d);
+/* The order in which one writer of the whole dataset completes its chunks. */
+int chunk_compare(const chunk_place *a, const chunk_place *b);
+
+/* Add a flow's row, or packets of the flow whose row comes next. Records: see packet_record. */
+status dataset_append_records(dataset *d, const uint8_t *records, size_t nbytes);
 status dataset_append_packets(dataset *d, const packet *p, size_t n);
 status dataset_append_row(dataset *d, const flow *f, uint64_t npackets);
 

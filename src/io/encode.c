@@ -1,10 +1,11 @@
-/* The run of ndencode: plan, work items over all ranks, sums, one merged dataset. */
+/* The run of ndencode: plan, captures and partitions over all ranks, sums, one dataset joined by all. */
 #include <errno.h>
 #include <glob.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/file.h"
 #include "base/log.h"
@@ -19,8 +20,13 @@ typedef struct encoder {
     labels *labels;
     dataset_tables tables;
     encode_totals totals;
-    char *folder; /* of the parts */
-    char *notes;  /* this rank's damaged captures: "NUMBER TEXT\n" each */
+    char *folder;     /* of the parts */
+    uint64_t attempt; /* differs from that of every other run */
+    int lock;         /* rank 0's on the folder, -1 if it has none */
+    assembler **kept; /* by file: parts in the memory of the only rank, else NULL */
+    uint64_t nkept;   /* bytes of them */
+    bool done;        /* the dataset is made */
+    bool alone;       /* this rank failed and could not tell those who may wait for it */
 } encoder;
 
 /* --- what goes into every part --- */
@@ -28,8 +34,8 @@ typedef struct encoder {
 /* What determines the dataset's content besides the captures, as YAML that ndencode reads. Where things lie and how
  * many ranks there were stays out, so that equal content has equal bytes. */
 static char *content_config(const experiment *e) {
-    return text_format("encode:\n  timeout: %.17g\n  slice: %" PRId64 "\n  unlabelled: %s\n", e->encode.timeout,
-                       e->encode.slice, e->encode.unlabelled ? "yes" : "no");
+    return text_format("encode:\n  timeout: %.17g\n  unlabelled: %s\n", e->encode.timeout,
+                       e->encode.unlabelled ? "yes" : "no");
 }
 
 static char *prompt_of(const experiment *e, const char *label, size_t i) {
@@ -65,10 +71,8 @@ static status make_tables(encoder *r) {
     for (size_t i = 0; i < t->nruns; i++)
         t->run[i] = text_copy(labels_run(r->labels, i));
     t->config = content_config(r->e);
-    TRY(NEW(t->nlabels + 1, &r->totals.flows));
-    TRY(NEW(t->nlabels + 1, &r->totals.packets));
-    TRY(memory_new(t->nfiles, 4 * sizeof(uint64_t), &r->totals.sha256));
-    return NEW(t->nfiles, &r->totals.damage);
+    TRY(NEW(t->nfiles, &r->kept));
+    return encode_totals_new(&r->totals, &r->plan, t->nlabels);
 }
 
 static status prepare(encoder *r) {
@@ -88,14 +92,30 @@ static void note_surprises(const encoder *r) {
     }
 }
 
-/* --- parts --- */
+/* --- the folder of the parts --- */
 
-static char *part_path(const encoder *r, size_t item) {
-    return text_format("%s/%08zu.h5", r->folder, item);
+/* What every part depends on beside its capture. */
+static status identity_of(const encoder *r, char **identity) {
+    char hex[65] = "";
+    const char *path = r->e->data.labels;
+    if (path != NULL && path[0] != '\0')
+        TRY(file_sha256(path, hex));
+    char *text = text_format("nd " ND_VERSION ", rows of %zu bytes, memory %" PRId64 "\n%slabels %s\n",
+                             sizeof(flow_row), r->e->encode.memory, r->tables.config, hex);
+    for (int list = 0; list < 2; list++) {
+        size_t n = list == 0 ? r->tables.nlabels : r->tables.nruns;
+        for (size_t i = 0; i < n; i++) {
+            char *more = text_format("%s%s\n", text, list == 0 ? r->tables.label[i] : r->tables.run[i]);
+            free(text);
+            text = more;
+        }
+    }
+    *identity = text;
+    return ST_OK;
 }
 
-/* Whatever a killed run left: its parts, and the unfinished dataset. */
-static status remove_leftovers(const encoder *r) {
+/* Datasets that killed runs did not finish. */
+static void remove_unfinished(const encoder *r) {
     glob_t g;
     char *pattern = text_format("%s.part-[0-9]*", r->e->data.dataset);
     if (glob(pattern, GLOB_NOSORT, NULL, &g) == 0) {
@@ -104,57 +124,168 @@ static status remove_leftovers(const encoder *r) {
         globfree(&g);
     }
     free(pattern);
-    return file_exists(r->folder) ? file_remove_tree(r->folder) : ST_OK;
 }
 
-static status make_folder(encoder *r) {
-    TRY(remove_leftovers(r));
-    return file_make_folders(r->folder);
-}
-
-static status add_sha256(encoder *r, const encode_item *item) {
-    char hex[65], word[17] = "";
-    TRY(file_sha256(item->capture, hex));
-    for (int i = 0; i < 4; i++) {
-        memcpy(word, hex + 16 * i, 16);
-        r->totals.sha256[(size_t)item->file * 4 + (size_t)i] = strtoull(word, NULL, 16);
-    }
-    return ST_OK;
-}
-
-/* Counts of a whole capture are taken from its first slice. */
-static status add_counts(encoder *r, const encode_item *item, const encode_counts *counts) {
-    if (item->slice != 0)
-        return ST_OK;
-    r->totals.frames += counts->frames;
-    for (int i = 0; i < SKIP_COUNT; i++)
-        r->totals.skipped[i] += counts->skipped[i];
-    if (counts->damage != NULL) {
-        char *notes = text_format("%s%u %s\n", r->notes, item->file, counts->damage);
-        for (char *at = notes + strlen(r->notes); *at != '\0'; at++)
-            if (*at == '\n' && at[1] != '\0')
-                *at = ' ';
-        free(r->notes);
-        r->notes = notes;
-    }
-    return add_sha256(r, item);
-}
-
-static status do_item(encoder *r, size_t number) {
-    const encode_item *item = &r->plan.items[number];
-    /* Parts are read once, soon: they are not deflated. */
-    encode_options options = {.labels = r->labels,
-                              .timeout_ns = (int64_t)(r->e->encode.timeout * 1e9),
-                              .unlabelled = r->e->encode.unlabelled,
-                              .compress = 0};
-    encode_counts counts = {.flows = r->totals.flows, .packets = r->totals.packets};
-    char *part = part_path(r, number);
-    status st = encode_part(item, &options, &r->tables, part, &counts);
-    free(part);
+static status open_folder(encoder *r) {
+    char *identity = NULL;
+    TRY(identity_of(r, &identity));
+    status st = encode_folder_open(r->folder, identity, &r->lock);
+    free(identity);
     if (st == ST_OK)
-        st = add_counts(r, item, &counts);
-    free(counts.damage);
+        remove_unfinished(r);
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (getrandom(&r->attempt, sizeof r->attempt, GRND_NONBLOCK) != (ssize_t)sizeof r->attempt)
+        r->attempt = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
     return st;
+}
+
+/* Running again goes on from the finished parts where the reason of the failure may go away. */
+static void close_folder(encoder *r, status st) {
+    char *pattern = text_format("%s/*.pass", r->folder);
+    glob_t g;
+    bool keep = false;
+    if (!r->done && (st == ST_IO || st == ST_MEMORY || st == ST_COMM) && glob(pattern, GLOB_NOSORT, NULL, &g) == 0) {
+        keep = true;
+        globfree(&g);
+        if (r->lock >= 0)
+            log_job("what was finished is kept in %s, for the next run", r->folder);
+    }
+    free(pattern);
+    encode_folder_close(r->folder, &r->lock, keep);
+}
+
+/* --- captures and partitions --- */
+
+static char *signal_name(const encoder *r, const char *what, uint32_t file) {
+    return text_format("%s/%s-%u-%016" PRIx64, r->folder, what, file, r->attempt);
+}
+
+/* Tell other ranks, who look for the file. */
+static status give_signal(const encoder *r, const char *what, uint32_t file) {
+    char *name = signal_name(r, what, file);
+    status st = spool_file(name, r->attempt, "", 0);
+    free(name);
+    return st;
+}
+
+/* Wait until the capture has been read by the rank that took it, which waits for nobody; *failed: it will not be. */
+static void wait_for_pass(const encoder *r, uint32_t file, bool *failed) {
+    char *ready = signal_name(r, "ready", file), *bad = signal_name(r, "failed", 0);
+    *failed = false;
+    while (!*failed && !file_exists(ready)) {
+        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+        *failed = file_exists(bad);
+    }
+    free(ready);
+    free(bad);
+}
+
+static encode_options options_of(const encoder *r) {
+    return (encode_options){.labels = r->labels,
+                            .timeout_ns = (int64_t)(r->e->encode.timeout * 1e9),
+                            .unlabelled = r->e->encode.unlabelled,
+                            .memory = (uint64_t)r->e->encode.memory - r->nkept,
+                            .folder = r->folder,
+                            .attempt = r->attempt};
+}
+
+static status remove_raw(const encoder *r, uint32_t file, uint64_t partition) {
+    char *raw = encode_name(r->folder, file, partition, "raw");
+    status st =
+        unlink(raw) == 0 || errno == ENOENT ? ST_OK : FAIL(ST_IO, "%s: cannot remove: %s", raw, strerror(errno));
+    free(raw);
+    return st;
+}
+
+/* The mark of what an earlier run finished, if that is still whole. */
+static status look_for_mark(const encoder *r, encode_mark *m, uint32_t file, bool pass, uint64_t partition,
+                            bool *good) {
+    TRY(encode_mark_new(m, r->tables.nlabels));
+    TRY(encode_mark_read(m, r->folder, &r->plan, file, pass, partition, good));
+    if (*good)
+        TRY(encode_mark_check(m, r->folder, &r->plan, file, pass, partition, good));
+    if (*good)
+        return ST_OK;
+    encode_mark_clear(m);
+    return encode_mark_new(m, r->tables.nlabels);
+}
+
+static status do_partition(encoder *r, uint32_t file, uint64_t partition, int link_type) {
+    encode_mark m;
+    encode_options options = options_of(r);
+    bool good = false;
+    status st = look_for_mark(r, &m, file, false, partition, &good);
+    if (st == ST_OK && !good) {
+        st = encode_partition(r->plan.captures.item[file], file, partition, link_type, &options, &m);
+        if (st == ST_OK)
+            st = encode_mark_write(&m, &options, &r->plan, file, false, partition);
+    }
+    if (st == ST_OK)
+        st = remove_raw(r, file, partition);
+    if (st == ST_OK)
+        encode_totals_add_part(&r->totals, r->plan.first_part[file] + (size_t)partition, &m);
+    encode_mark_clear(&m);
+    return st;
+}
+
+/* Read the capture, which must stay as it was when the run was planned. */
+static status read_capture(encoder *r, uint32_t file, encode_mark *m) {
+    const char *path = r->plan.captures.item[file];
+    const encode_file *planned = &r->plan.files[file];
+    encode_options options = options_of(r);
+    encode_file now;
+    /* Alone, a rank keeps parts in half of its memory; writing and reading them costs as much as decoding. */
+    bool keep = comm_size(r->c) == 1 && r->nkept < (uint64_t)r->e->encode.memory / 2;
+    TRY(encode_pass(path, file, planned->weight, planned->npartitions, &options, m, keep ? &r->kept[file] : NULL));
+    TRY(encode_file_look(path, &now));
+    if (now.nbytes != planned->nbytes || now.mtime_ns != planned->mtime_ns)
+        return FAIL(ST_IO, "%s: changed while it was read", path);
+    if (r->kept[file] != NULL) {
+        r->nkept += assembler_nbytes(r->kept[file]);
+        return ST_OK;
+    }
+    return encode_mark_write(m, &options, &r->plan, file, true, 0);
+}
+
+static status do_pass(encoder *r, uint32_t file) {
+    encode_mark m;
+    bool good = false;
+    status st = look_for_mark(r, &m, file, true, 0, &good);
+    if (st == ST_OK && !good)
+        st = read_capture(r, file, &m);
+    if (st == ST_OK)
+        st = encode_totals_add_pass(&r->totals, file, &m);
+    if (st == ST_OK && m.npartitions == 0)
+        encode_totals_add_part(&r->totals, r->plan.first_part[file], &m);
+    else if (st == ST_OK && r->plan.files[file].npartitions == 1) /* not on the list of work */
+        st = do_partition(r, file, 0, m.link_type);
+    if (st == ST_OK && r->plan.files[file].npartitions > 1)
+        st = give_signal(r, "ready", file);
+    encode_mark_clear(&m);
+    return st;
+}
+
+/* *failed: another rank has failed, which says why. */
+static status do_item(encoder *r, const encode_item *item, bool *failed) {
+    encode_mark m;
+    bool found = false;
+    if (item->pass)
+        return do_pass(r, item->file);
+    if (r->kept[item->file] != NULL)
+        return ST_OK;
+    wait_for_pass(r, item->file, failed);
+    if (*failed)
+        return ST_OK;
+    status st = encode_mark_new(&m, r->tables.nlabels);
+    if (st == ST_OK)
+        st = encode_mark_read(&m, r->folder, &r->plan, item->file, true, 0, &found);
+    if (st == ST_OK && !found)
+        st = FAIL(ST_IO, "%s: the mark of capture %s has gone", r->folder, r->plan.names.item[item->file]);
+    int link_type = m.link_type;
+    bool wanted = item->partition < m.npartitions;
+    encode_mark_clear(&m);
+    return st == ST_OK && wanted ? do_partition(r, item->file, item->partition, link_type) : st;
 }
 
 /* Items until none is left. After an error the rest is taken and dropped, so that the other ranks end soon. Progress on
@@ -162,10 +293,11 @@ static status do_item(encoder *r, size_t number) {
 static status do_items(encoder *r, work *w) {
     status st = ST_OK;
     progress shown;
+    const encode_item *items = r->plan.items;
     uint64_t k, before = 0, seen = 0, total = 0;
     for (size_t i = 0; i < r->plan.nitems; i++)
-        total += encode_item_nbytes(&r->plan, i);
-    bool show = comm_rank(r->c) == 0;
+        total += encode_item_weight(&r->plan, &items[i]);
+    bool show = comm_rank(r->c) == 0, failed = false;
     if (show)
         progress_start(&shown, "encode", "byte", 0, total);
     for (;;) {
@@ -175,123 +307,32 @@ static status do_items(encoder *r, work *w) {
         if (k >= r->plan.nitems)
             break;
         for (; seen < k; seen++)
-            before += encode_item_nbytes(&r->plan, r->plan.order[seen]);
-        if (show && st == ST_OK)
-            progress_update(&shown, before, r->plan.names.item[r->plan.items[r->plan.order[k]].file]);
-        if (st == ST_OK)
-            st = do_item(r, r->plan.order[k]);
+            before += encode_item_weight(&r->plan, &items[seen]);
+        if (st != ST_OK || failed)
+            continue;
+        if (show)
+            progress_update(&shown, before, r->plan.names.item[items[k].file]);
+        st = do_item(r, &items[k], &failed);
+        if (st != ST_OK) {
+            char *message = text_copy(status_message());
+            r->alone = comm_size(r->c) > 1 && give_signal(r, "failed", 0) != ST_OK;
+            status_set_message(message);
+            free(message);
+            if (r->alone)
+                break;
+        }
     }
     if (show) {
-        if (st == ST_OK)
+        if (st == ST_OK && !failed)
             progress_update(&shown, total, NULL);
         progress_end(&shown);
     }
     return st;
 }
 
-/* --- bringing together --- */
+/* --- the dataset --- */
 
-static status take_notes(encoder *r, char *notes) {
-    char *save = NULL;
-    for (char *line = strtok_r(notes, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save)) {
-        char *text;
-        size_t file = strtoul(line, &text, 10);
-        if (file >= r->tables.nfiles || *text != ' ')
-            return FAIL(ST_COMM, "a rank sent an unreadable note on a capture");
-        if (r->totals.damage[file] == NULL)
-            r->totals.damage[file] = text_copy(text + 1);
-    }
-    return ST_OK;
-}
-
-static status sum_totals(encoder *r) {
-    encode_totals *t = &r->totals;
-    char *all = NULL;
-    size_t *sizes = NULL;
-    TRY(comm_sum_u64(r->c, &t->frames, 1));
-    TRY(comm_sum_u64(r->c, t->skipped, SKIP_COUNT));
-    TRY(comm_sum_u64(r->c, t->flows, r->tables.nlabels + 1));
-    TRY(comm_sum_u64(r->c, t->packets, r->tables.nlabels + 1));
-    TRY(comm_sum_u64(r->c, t->sha256, r->tables.nfiles * 4)); /* one rank has each, the others zero */
-    status st = NEW((size_t)comm_size(r->c), &sizes);
-    TRY(comm_agree(r->c, st));
-    st = comm_gather(r->c, r->notes, strlen(r->notes), 0, &all, sizes);
-    if (st == ST_OK && comm_rank(r->c) == 0) {
-        size_t nbytes = 0;
-        for (int i = 0; i < comm_size(r->c); i++)
-            nbytes += sizes[i];
-        char *text = strndup(all, nbytes);
-        st = text != NULL ? take_notes(r, text) : FAIL(ST_MEMORY, "no memory for notes on captures");
-        free(text);
-    }
-    free(all);
-    memory_free(&sizes);
-    return st;
-}
-
-/* Why there is no packet at all. */
-static status fail_empty(const encoder *r) {
-    const encode_totals *t = &r->totals;
-    uint64_t skipped = 0;
-    char *reasons = text_copy("");
-    for (int i = 1; i < SKIP_COUNT; i++) {
-        if (t->skipped[i] == 0)
-            continue;
-        char *more = text_format("%s%s%s %" PRIu64, reasons, skipped > 0 ? ", " : "", packet_skip_name((packet_skip)i),
-                                 t->skipped[i]);
-        free(reasons);
-        reasons = more;
-        skipped += t->skipped[i];
-    }
-    status st;
-    if (t->frames == 0)
-        st = FAIL(ST_FORMAT, "%s%s holds no frame", r->tables.file[0], r->tables.nfiles > 1 ? " and the others" : "");
-    else if (skipped < t->frames)
-        st = FAIL(ST_FORMAT, "no flow has a label, and encode.unlabelled is no");
-    else
-        st = FAIL(ST_FORMAT, "none of the %" PRIu64 " frames gave a packet: skipped for %s", t->frames, reasons);
-    free(reasons);
-    return st;
-}
-
-/* Is there anything in it, and has every label a flow? */
-static status check_totals(const encoder *r) {
-    const encode_totals *t = &r->totals;
-    uint64_t packets = 0;
-    for (size_t i = 0; i <= r->tables.nlabels; i++)
-        packets += t->packets[i];
-    if (t->frames == 0)
-        for (size_t i = 0; i < r->tables.nfiles; i++)
-            if (t->damage[i] != NULL)
-                return FAIL(ST_FORMAT, "no capture could be read: %s: %s", r->tables.file[i], t->damage[i]);
-    char *missing = text_copy("");
-    size_t nmissing = 0;
-    for (size_t i = 0; i < r->tables.nlabels; i++)
-        if (t->flows[i] == 0) {
-            char *more = text_format("%s%s%s", missing, nmissing > 0 ? ", " : "", r->tables.label[i]);
-            free(missing);
-            missing = more;
-            nmissing++;
-        }
-    status st = ST_OK;
-    if (nmissing > 0)
-        st = FAIL(ST_FORMAT, "%s: rows about these captures match no flow for label%s %s", r->e->data.labels,
-                  nmissing > 1 ? "s" : "", missing);
-    else if (packets == 0)
-        st = fail_empty(r);
-    free(missing);
-    return st;
-}
-
-static void part_merged(void *data, size_t part) {
-    progress_update(data, part + 1, NULL);
-}
-
-static status merge(encoder *r) {
-    const experiment *e = r->e;
-    size_t n = r->plan.nitems;
-    char **parts = NULL;
-    progress shown;
+static void complete_tables(encoder *r) {
     for (size_t i = 0; i < r->tables.nfiles; i++) {
         const uint64_t *w = r->totals.sha256 + 4 * i;
         free(r->tables.sha256[i]);
@@ -300,19 +341,6 @@ static status merge(encoder *r) {
     }
     memcpy(r->tables.skipped, r->totals.skipped, sizeof r->tables.skipped);
     r->tables.frames = r->totals.frames;
-    TRY(new_texts(n, &parts));
-    for (size_t i = 0; i < n; i++)
-        parts[i] = part_path(r, i);
-    /* The other ranks of this node wait meanwhile. */
-    int threads = e->threads > 0 ? (int)e->threads : comm_threads(r->c, 0) * comm_node_size(r->c);
-    progress_start(&shown, "merge", "part", 0, n);
-    status st =
-        dataset_merge_as(n, parts, &r->tables, e->data.dataset, (int)e->encode.compress, threads, part_merged, &shown);
-    progress_end(&shown);
-    for (size_t i = 0; i < n; i++)
-        free(parts[i]);
-    free(parts);
-    return st;
 }
 
 /* DATASET without its .h5, and this suffix. */
@@ -323,9 +351,21 @@ static char *beside(const char *path, const char *suffix) {
     return text_format("%.*s%s", (int)n, path, suffix);
 }
 
+static status join(encoder *r) {
+    const experiment *e = r->e;
+    encode_catalog k = {.folder = r->folder,
+                        .attempt = r->attempt,
+                        .nfiles = r->tables.nfiles,
+                        .first_part = r->plan.first_part,
+                        .split = r->totals.split,
+                        .parts = r->totals.parts,
+                        .frames = r->totals.file_frames,
+                        .kept = r->kept};
+    complete_tables(r);
+    return encode_join(&k, &r->tables, e->data.dataset, (int)e->encode.compress, comm_threads(r->c, e->threads), r->c);
+}
+
 static status finish(encoder *r) {
-    TRY(check_totals(r));
-    TRY(merge(r));
     char *saved = beside(r->e->data.dataset, ".yaml");
     status st = experiment_save(r->e, saved);
     free(saved);
@@ -336,35 +376,39 @@ static status finish(encoder *r) {
 
 static status run_items(encoder *r) {
     work *w = NULL;
-    status st = comm_rank(r->c) == 0 ? make_folder(r) : ST_OK;
+    status st = comm_rank(r->c) == 0 ? open_folder(r) : ST_OK;
     TRY(comm_agree(r->c, st));
+    TRY(comm_broadcast(r->c, &r->attempt, sizeof r->attempt, 0));
     TRY(work_open(r->c, r->plan.nitems, &w));
     st = do_items(r, w);
+    if (r->alone) /* comm_finish ends the others */
+        return st;
     status closed = work_close(&w);
     TRY(comm_agree(r->c, st != ST_OK ? st : closed));
-    st = sum_totals(r);
+    TRY(encode_totals_sum(&r->totals, &r->plan, &r->tables, r->c));
+    if (comm_rank(r->c) == 0)
+        st = encode_totals_check(&r->totals, &r->tables, r->e->data.labels);
     TRY(comm_agree(r->c, st));
+    TRY(join(r));
+    r->done = true;
     if (comm_rank(r->c) == 0)
         st = finish(r);
     return comm_agree(r->c, st);
 }
 
 static void clear(encoder *r) {
+    for (size_t i = 0; r->kept != NULL && i < r->plan.captures.n; i++)
+        assembler_free(&r->kept[i]);
+    memory_free(&r->kept);
+    encode_totals_clear(&r->totals, r->tables.nfiles);
     encode_plan_clear(&r->plan);
     labels_free(&r->labels);
-    for (size_t i = 0; r->totals.damage != NULL && i < r->tables.nfiles; i++)
-        free(r->totals.damage[i]);
-    memory_free(&r->totals.damage);
-    memory_free(&r->totals.flows);
-    memory_free(&r->totals.packets);
-    memory_free(&r->totals.sha256);
     dataset_tables_clear(&r->tables);
     free(r->folder);
-    free(r->notes);
 }
 
 status encode_run(const experiment *e, comm *c) {
-    encoder r = {.e = e, .c = c, .folder = beside(e->data.dataset, ".parts"), .notes = text_copy("")};
+    encoder r = {.e = e, .c = c, .folder = beside(e->data.dataset, ".parts"), .lock = -1};
     status st = encode_plan_make(&r.plan, e, c);
     if (st == ST_OK) {
         st = prepare(&r);
@@ -377,13 +421,7 @@ status encode_run(const experiment *e, comm *c) {
         else if (comm_rank(c) == 0)
             encode_report_plan(&r.plan, &r.tables, e->data.dataset);
     }
-    if (!e->dry_run && comm_rank(c) == 0 && file_exists(r.folder)) {
-        char *message = text_copy(status_message());
-        if (file_remove_tree(r.folder) != ST_OK)
-            log_warn("%s: could not be removed", r.folder);
-        status_set_message(message);
-        free(message);
-    }
+    close_folder(&r, st);
     clear(&r);
     return st;
 }

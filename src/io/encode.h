@@ -1,5 +1,10 @@
-/* Captures -> dataset, over all ranks. Work items are (capture, slice by flow hash), handed out dynamically; each item
- * becomes a part file; rank 0 joins the parts in item order, so the result does not depend on the number of ranks. */
+/* Captures -> dataset, over all ranks.
+ *
+ * Each capture is read once. One whose packets fit into memory becomes one part; a larger one is spread over partition
+ * files by a hash of the flow, and every partition becomes a part (Grace partitioning, Kitsuregawa et al. 1983). Ranks
+ * take captures and partitions from one list. Then the flows of all parts are merged by (file, first packet): ranks
+ * take stretches of the dataset, fill and deflate its chunks, and write them where rank 0 has made room. So the result
+ * depends neither on the number of ranks and threads nor on how much memory they have. */
 #ifndef ND_IO_ENCODE_H
 #define ND_IO_ENCODE_H
 
@@ -9,32 +14,29 @@
 #include "io/labels.h"
 
 /* Collective. Prints flows per label, skipped frames by reason and damaged captures when done. The parts lie in a
- * folder beside the dataset (DATASET.parts) that all ranks must see; it is gone afterwards, also after an error. */
+ * folder beside the dataset (DATASET.parts) that all ranks must see. It is gone after success, and after an error that
+ * running again will not cure; what a killed run finished is used by the next. */
 status encode_run(const experiment *e, comm *c);
-
-/* One work item: the flows of a capture whose hash falls into slice number `slice` of nslices. */
-typedef struct encode_item {
-    const char *capture;
-    uint32_t file; /* index in the file table */
-    uint64_t slice, nslices;
-} encode_item;
 
 typedef struct encode_options {
     const labels *labels; /* after labels_keep */
     int64_t timeout_ns;   /* 0 = never */
     bool unlabelled;      /* keep flows without a label */
-    int compress;
+    uint64_t memory;      /* bytes for packets and flows */
+    const char *folder;   /* of the parts */
+    uint64_t attempt;     /* a number that no other run has */
 } encode_options;
 
-typedef struct encode_counts {
-    uint64_t frames, skipped[SKIP_COUNT]; /* of the whole capture, whatever the slice */
-    uint64_t *flows, *packets;            /* caller's, labels + 1 entries: added to; the last is "no label" */
-    char *damage;                         /* malloc, NULL if the capture was whole; caller frees */
-} encode_counts;
-
-/* Read one capture and write its flows of one slice to `part`. A file that is no capture gives an empty part and its
- * damage; one that cannot be read is an error. Local. */
-status encode_part(const encode_item *item, const encode_options *o, const dataset_tables *tables, const char *part,
-                   encode_counts *counts);
+struct encode_mark;
+typedef struct assembler assembler;
+/* Read a capture: one part, or at most npartitions (at least 1) raw partitions where memory does not hold it; weight:
+ * about how many bytes of records it has. A file that is no
+ * capture gives an empty part and its damage; one that cannot be read is an error. *m is new. kept: where
+ * not NULL, a part stays in memory and *kept is it; NULL where it became partitions. Local. */
+status encode_pass(const char *path, uint32_t file, uint64_t weight, uint64_t npartitions, const encode_options *o,
+                   struct encode_mark *m, assembler **kept);
+/* Make the part of one raw partition, and remove that. m->part and what follows it in the struct are filled. */
+status encode_partition(const char *path, uint32_t file, uint64_t partition, int link_type, const encode_options *o,
+                        struct encode_mark *m);
 
 #endif

@@ -46,13 +46,11 @@ void encode_report(const char *path, const dataset_tables *t, const encode_total
 
 void encode_report_plan(const encode_plan *p, const dataset_tables *t, const char *path) {
     uint64_t nbytes = 0;
-    for (size_t i = 0; i < p->captures.n; i++)
-        nbytes += p->nbytes[i];
-    size_t item = 0;
-    printf("%-40s %14s %8s\n", "capture", "bytes", "slices");
+    printf("%-40s %14s %10s\n", "capture", "bytes", "partitions");
     for (size_t i = 0; i < p->captures.n; i++) {
-        printf("%-40s %14" PRIu64 " %8" PRIu64 "\n", p->names.item[i], p->nbytes[i], p->items[item].nslices);
-        item += (size_t)p->items[item].nslices;
+        const encode_file *f = &p->files[i];
+        nbytes += f->nbytes;
+        printf("%-40s %14" PRIu64 " %10" PRIu64 "\n", p->names.item[i], f->nbytes, f->npartitions);
     }
     printf("%zu captures, %" PRIu64 " bytes, %zu work items, %zu labels, %zu runs; would write %s\n", p->captures.n,
            nbytes, p->nitems, t->nlabels, t->nruns, path);

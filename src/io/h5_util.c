@@ -49,18 +49,18 @@ static status access_properties(const char *path, hid_t *fapl) {
     return ST_OK;
 }
 
-status h5_create(const char *path, int *error, hid_t *file) {
+status h5_create(const char *path, h5_writes *writes, hid_t *file) {
     status st = ST_OK;
     hid_t fapl = H5I_INVALID_HID, fcpl = H5I_INVALID_HID;
-    *error = 0;
+    *writes = (h5_writes){.error = 0};
     TRY(access_properties(path, &fapl));
-    TRY_TO(out, h5_set_driver(path, fapl, error));
+    TRY_TO(out, h5_set_driver(path, fapl, writes));
     TRY_H5_TO(out, ST_LIBRARY, path, fcpl = H5Pcreate(H5P_FILE_CREATE));
     TRY_H5_TO(out, ST_LIBRARY, path, H5Pset_obj_track_times(fcpl, 0));
     *file = H5Fcreate(path, H5F_ACC_TRUNC, fcpl, fapl);
-    if (*file < 0 && *error != 0) {
+    if (*file < 0 && writes->error != 0) {
         H5Eclear2(H5E_DEFAULT);
-        st = FAIL(ST_IO, "%s: cannot create: %s", path, strerror(*error));
+        st = FAIL(ST_IO, "%s: cannot create: %s", path, strerror(writes->error));
     } else if (*file < 0) {
         st = h5_fail(ST_IO, path, __FILE__, __LINE__);
     }

@@ -26,10 +26,16 @@ status h5_fail(status st, const char *path, const char *file, int line);
 /* HDF5's own printing of errors off. Call before any other call of a file. */
 void h5_quiet(void);
 
-/* A new file without anything that differs between two runs (no times); ST_IO. *error becomes the errno of the first
- * write that fails, be it when the file is closed: HDF5 itself reports none (h5_driver.c). It must outlive the file. */
-status h5_create(const char *path, int *error, hid_t *file);
-status h5_set_driver(const char *path, hid_t access_properties, int *error);
+/* What the driver of a file that is written tells and is told (h5_driver.c). */
+typedef struct h5_writes {
+    int error;   /* errno of the first write that failed, be it when the file is closed: HDF5 itself reports none */
+    bool hollow; /* do not write raw data; `at` becomes the place where the latest belongs */
+    haddr_t at;
+} h5_writes;
+
+/* A new file without anything that differs between two runs (no times); ST_IO. *writes must outlive the file. */
+status h5_create(const char *path, h5_writes *writes, hid_t *file);
+status h5_set_driver(const char *path, hid_t access_properties, h5_writes *writes);
 /* Read-only. ST_IO if it cannot be opened, ST_FORMAT if it is no HDF5 file. */
 status h5_open(const char *path, hid_t *file);
 /* What H5Fclose does. HDF5 1.10 calls a driver to close its file after letting go of the driver, which is freed memory

@@ -205,6 +205,10 @@ void label_match(const label_matcher *m, const flow_key *key, const capture_reco
     *run = row != NULL ? row->run_index : m->run;
 }
 
+bool label_matcher_reads_frames(const label_matcher *m) {
+    return m->nfiltered > 0;
+}
+
 void label_matcher_free(label_matcher **out) {
     label_matcher *m = *out;
     if (m == NULL)

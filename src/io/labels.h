@@ -33,6 +33,8 @@ status label_matcher_new(label_matcher **m, const labels *l, const char *capture
  * this capture share, -1 where there is no such run. */
 void label_match(const label_matcher *m, const flow_key *key, const capture_record *first, int32_t *label,
                  int32_t *run);
+/* Does the result depend on the record and not on the key alone? */
+bool label_matcher_reads_frames(const label_matcher *m);
 void label_matcher_free(label_matcher **m);
 void labels_free(labels **l);
 

@@ -253,7 +253,7 @@ static status append_flow(flow_table *t, const flow_key *key, const packet *p) {
     return ST_OK;
 }
 
-status flow_table_add(flow_table *t, const packet *p, size_t *flow_number) {
+status flow_table_place(flow_table *t, const packet *p, size_t *flow_number, uint8_t *dir) {
     flow_key key = flow_key_of(p);
     pair_key pair = pair_of(&key);
     uint32_t hash = (uint32_t)mix_pair(pair, t->seed);
@@ -268,16 +268,22 @@ status flow_table_add(flow_table *t, const packet *p, size_t *flow_number) {
     }
 
     size_t number = s->number - 1;
-    flow *f = &t->flows[number];
     flow_state *state = &t->states[number];
-    TRY(flow_add(f, p));
-    uint8_t dir = !flow_key_equal(&key, &f->key);
-    f->packets[f->npackets - 1].dir = dir;
+    *dir = !flow_key_equal(&key, &t->flows[number].key);
     unsigned flags = tcp_flags(p);
-    state->fin[dir] |= (flags & TCP_FIN) != 0;
+    state->fin[*dir] |= (flags & TCP_FIN) != 0;
     state->reset |= (flags & TCP_RST) != 0;
     if (p->time_ns > state->last_ns)
         state->last_ns = p->time_ns;
     *flow_number = number;
+    return ST_OK;
+}
+
+status flow_table_add(flow_table *t, const packet *p, size_t *flow_number) {
+    uint8_t dir;
+    TRY(flow_table_place(t, p, flow_number, &dir));
+    flow *f = &t->flows[*flow_number];
+    TRY(flow_add(f, p));
+    f->packets[f->npackets - 1].dir = dir;
     return ST_OK;
 }

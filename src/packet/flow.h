@@ -53,6 +53,8 @@ status flow_table_new(flow_table **t, int64_t timeout_ns);
 /* *flow_number: of the flow the packet went to. dir is set in the table's copy of p: 0 where the sender is side 0, also
  * where both sides are the same. */
 status flow_table_add(flow_table *t, const packet *p, size_t *flow_number);
+/* The same, but p stays the caller's: the flow gets no packet. */
+status flow_table_place(flow_table *t, const packet *p, size_t *flow_number, uint8_t *dir);
 size_t flow_table_count(const flow_table *t);
 /* Still the table's, until the next flow_table_add. A caller may take `packets` over by setting packets, npackets and
  * capacity to zero. */

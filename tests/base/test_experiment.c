@@ -67,7 +67,7 @@ static void options_and_arguments(void **state) {
     assert_true(e->quiet && e->dry_run);
     assert_int_equal(e->train.mode, TRAIN_LORA);
     assert_int_equal(e->train.lora_rank, 2);
-    assert_int_equal(e->encode.slice, 256 << 20);
+    assert_int_equal(e->encode.memory, 768 << 20);
     experiment_free(&e);
     free(path);
 }

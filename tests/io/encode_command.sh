@@ -22,7 +22,7 @@ data:
     captures: [captures/a.pcap, "captures/*/b*"]
     labels: labels.csv
     prompts: {three: the third}
-encode: {slice: 100k, compress: 3}
+encode: {memory: 300k, compress: 3}
 YAML
 want 0 "the third" "$encode" e.yaml
 want 0 "210 flows" "$encode" --info fromyaml/dataset.h5

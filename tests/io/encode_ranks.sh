@@ -3,12 +3,12 @@
 . "$(dirname "$0")/script.sh"
 [ $# -gt 0 ] || { echo "skipped: built without message passing"; exit 77; }
 
-for slice in 256M 64k; do
-    want 0 "240 flows, 2900 packets" "$encode" data.captures=captures data.labels=labels.csv out=one encode.slice=$slice
+for memory in 256M 256k; do
+    want 0 "240 flows, 2900 packets" "$encode" data.captures=captures data.labels=labels.csv out=one encode.memory=$memory
     for n in 1 2 3; do
         want 0 "240 flows, 2900 packets" timeout 60 "$@" -np $n "$encode" data.captures=captures data.labels=labels.csv \
-            out=ranks$n encode.slice=$slice
-        cmp one/dataset.h5 ranks$n/dataset.h5 || fail "$n ranks, slice $slice: other bytes"
+            out=ranks$n encode.memory=$memory
+        cmp one/dataset.h5 ranks$n/dataset.h5 || fail "$n ranks, memory $memory: other bytes"
         [ "$(ls ranks$n)" = "dataset.h5
 dataset.yaml" ] || fail "$n ranks left something: $(ls ranks$n)"
     done
@@ -16,7 +16,7 @@ done
 
 # Where the captures lie does not matter.
 mkdir moved && cp -r captures labels.csv moved/
-want 0 "240 flows" "$encode" "data.captures=$work/moved/captures" data.labels=moved/labels.csv out=two encode.slice=64k
+want 0 "240 flows" "$encode" "data.captures=$work/moved/captures" data.labels=moved/labels.csv out=two encode.memory=256k
 cmp one/dataset.h5 two/dataset.h5 || fail "captures elsewhere: other bytes"
 
 # A filter that only the rank with cut.pcap meets.
@@ -26,7 +26,7 @@ cut.pcap,y,no filter at all" > bad.csv
 for n in 1 2 3; do
     start=$SECONDS
     want 1 "bad.csv:3: filter 'no filter at all'" timeout 60 "$@" -np $n "$encode" data.captures=captures \
-        data.labels=bad.csv out=bad encode.slice=64k
+        data.labels=bad.csv out=bad encode.memory=256k
     [ $((SECONDS - start)) -lt 20 ] || fail "$n ranks took $((SECONDS - start)) s to end after an error"
     [ ! -e bad/dataset.h5 ] || fail "a dataset in spite of an error"
     [ ! -e bad/dataset.parts ] || fail "parts in spite of an error"
@@ -35,7 +35,7 @@ done
 
 # What a killed run leaves.
 mkdir -p one/dataset.parts && echo rubbish > one/dataset.parts/00000000.h5 && echo rubbish > one/dataset.h5.part-99999
-want 0 "240 flows" "$encode" data.captures=captures data.labels=labels.csv out=one encode.slice=64k
+want 0 "240 flows" "$encode" data.captures=captures data.labels=labels.csv out=one encode.memory=256k
 cmp one/dataset.h5 two/dataset.h5 || fail "leftovers changed the bytes"
 [ "$(ls one)" = "dataset.h5
 dataset.yaml" ] || fail "leftovers are still there: $(ls one)"

@@ -1,0 +1,281 @@
+/* Marks in the folder of the parts: what was finished, so that a run that was killed need not be repeated.
+ *
+ * A mark is a small JSON file, written last and atomically. It names its capture by name, size and time of change, and
+ * the files it speaks of by length and CRC-32, which are checked before they are used. What all parts depend on beside
+ * their captures is the text in `identity`: where it differs, all are thrown away. A lock on the folder keeps two runs
+ * apart; it is the kernel's, so it ends with the run that holds it. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "io/encode_priv.h"
+
+enum { MARK_LIMIT = 1 << 28 };
+
+status encode_mark_new(encode_mark *m, size_t nlabels) {
+    *m = (encode_mark){.nlabels = nlabels};
+    TRY(NEW(nlabels + 1, &m->flows));
+    return NEW(nlabels + 1, &m->packets);
+}
+
+void encode_mark_clear(encode_mark *m) {
+    memory_free(&m->flows);
+    memory_free(&m->packets);
+    memory_free(&m->raw_nbytes);
+    memory_free(&m->raw_crc);
+    free(m->damage);
+    m->damage = NULL;
+}
+
+static char *mark_name(const char *folder, uint32_t file, bool pass, uint64_t partition) {
+    return encode_name(folder, file, pass ? 0 : partition, pass ? "pass" : "mark");
+}
+
+static json_t *numbers(const uint64_t *x, size_t n) {
+    json_t *array = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(array, json_integer((json_int_t)x[i]));
+    return array;
+}
+
+static void set_number(json_t *o, const char *key, uint64_t value) {
+    json_object_set_new(o, key, json_integer((json_int_t)value));
+}
+
+/* The fields of part_size are all of one type. */
+enum { PART_NUMBERS = sizeof(part_size) / sizeof(uint64_t) };
+
+status encode_mark_write(const encode_mark *m, const encode_options *to, const encode_plan *p, uint32_t file, bool pass,
+                         uint64_t partition) {
+    json_t *o = json_object();
+    json_object_set_new(o, "capture", json_string(p->names.item[file]));
+    set_number(o, "nbytes", p->files[file].nbytes);
+    set_number(o, "mtime_ns", p->files[file].mtime_ns);
+    set_number(o, "frames", m->frames);
+    json_object_set_new(o, "skipped", numbers(m->skipped, SKIP_COUNT));
+    json_object_set_new(o, "sha256", json_string(m->sha256));
+    if (m->damage != NULL)
+        json_object_set_new(o, "damage", json_string_nocheck(m->damage));
+    set_number(o, "link_type", (uint64_t)m->link_type);
+    json_object_set_new(o, "raw_nbytes", numbers(m->raw_nbytes, m->npartitions));
+    json_object_set_new(o, "raw_crc", numbers(m->raw_crc, m->npartitions));
+    json_object_set_new(o, "part", numbers((const uint64_t *)&m->part, PART_NUMBERS));
+    json_object_set_new(o, "flows", numbers(m->flows, m->nlabels + 1));
+    json_object_set_new(o, "packets", numbers(m->packets, m->nlabels + 1));
+    char *text = json_dumps(o, JSON_COMPACT), *name = mark_name(to->folder, file, pass, partition);
+    json_decref(o);
+    status st =
+        text != NULL ? spool_file(name, to->attempt, text, strlen(text)) : FAIL(ST_MEMORY, "%s: no memory", name);
+    free(text);
+    free(name);
+    return st;
+}
+
+static bool get_number(const json_t *o, const char *key, uint64_t *value) {
+    const json_t *x = json_object_get(o, key);
+    *value = (uint64_t)json_integer_value(x);
+    return json_is_integer(x);
+}
+
+/* Exactly n numbers. */
+static bool get_numbers(const json_t *o, const char *key, size_t n, uint64_t *to) {
+    const json_t *array = json_object_get(o, key);
+    bool good = json_array_size(array) == n;
+    for (size_t i = 0; good && i < n; i++) {
+        const json_t *x = json_array_get(array, i);
+        good = json_is_integer(x);
+        to[i] = (uint64_t)json_integer_value(x);
+    }
+    return good;
+}
+
+static bool of_this_capture(const json_t *o, const encode_plan *p, uint32_t file) {
+    const char *name = json_string_value(json_object_get(o, "capture"));
+    uint64_t nbytes, mtime_ns;
+    return name != NULL && strcmp(name, p->names.item[file]) == 0 && get_number(o, "nbytes", &nbytes) &&
+           nbytes == p->files[file].nbytes && get_number(o, "mtime_ns", &mtime_ns) &&
+           mtime_ns == p->files[file].mtime_ns;
+}
+
+static status parse(encode_mark *m, const json_t *o, bool *good) {
+    uint64_t link_type = 0;
+    const char *hex = json_string_value(json_object_get(o, "sha256")),
+               *damage = json_string_value(json_object_get(o, "damage"));
+    m->npartitions = json_array_size(json_object_get(o, "raw_nbytes"));
+    TRY(NEW(m->npartitions, &m->raw_nbytes));
+    TRY(NEW(m->npartitions, &m->raw_crc));
+    *good = get_number(o, "frames", &m->frames) && get_numbers(o, "skipped", SKIP_COUNT, m->skipped) && hex != NULL &&
+            strlen(hex) < sizeof m->sha256 && get_number(o, "link_type", &link_type) &&
+            get_numbers(o, "raw_nbytes", m->npartitions, m->raw_nbytes) &&
+            get_numbers(o, "raw_crc", m->npartitions, m->raw_crc) &&
+            get_numbers(o, "part", PART_NUMBERS, (uint64_t *)&m->part) &&
+            get_numbers(o, "flows", m->nlabels + 1, m->flows) && get_numbers(o, "packets", m->nlabels + 1, m->packets);
+    if (*good) {
+        strcpy(m->sha256, hex);
+        m->link_type = (int)link_type;
+        m->damage = damage != NULL ? text_copy(damage) : NULL;
+    }
+    return ST_OK;
+}
+
+status encode_mark_read(encode_mark *m, const char *folder, const encode_plan *p, uint32_t file, bool pass,
+                        uint64_t partition, bool *found) {
+    char *name = mark_name(folder, file, pass, partition), *text = NULL;
+    size_t nbytes;
+    status st = ST_OK;
+    *found = false;
+    if (file_exists(name))
+        st = file_read(name, MARK_LIMIT, &text, &nbytes);
+    json_t *o = st == ST_OK && text != NULL ? json_loadb(text, nbytes, 0, NULL) : NULL;
+    if (o != NULL && of_this_capture(o, p, file))
+        st = parse(m, o, found);
+    json_decref(o);
+    free(text);
+    free(name);
+    return st;
+}
+
+static status check_file(const char *folder, uint32_t file, uint64_t partition, const char *suffix, uint64_t nbytes,
+                         uint64_t crc, bool *good) {
+    char *name = encode_name(folder, file, partition, suffix);
+    status st = spool_check(name, nbytes, (uint32_t)crc, good);
+    free(name);
+    return st;
+}
+
+static status check_part(const encode_mark *m, const char *folder, uint32_t file, uint64_t partition, bool *good) {
+    const part_size *size = &m->part;
+    TRY(check_file(folder, file, partition, "rows", size->nflows * sizeof(flow_row), size->rows_crc, good));
+    return *good ? check_file(folder, file, partition, "packets", size->nbytes, size->packets_crc, good) : ST_OK;
+}
+
+status encode_mark_check(const encode_mark *m, const char *folder, const encode_plan *p, uint32_t file, bool pass,
+                         uint64_t partition, bool *good) {
+    *good = true;
+    if (!pass || m->npartitions == 0)
+        return check_part(m, folder, file, partition, good);
+    *good = m->npartitions <= p->files[file].npartitions;
+    /* Of each partition the raw file or the part. */
+    for (uint64_t i = 0; *good && i < m->npartitions; i++) {
+        encode_mark part;
+        status st = encode_mark_new(&part, m->nlabels);
+        if (st == ST_OK)
+            st = encode_mark_read(&part, folder, p, file, false, i, good);
+        if (st == ST_OK && *good)
+            st = check_part(&part, folder, file, i, good);
+        encode_mark_clear(&part);
+        TRY(st);
+        if (!*good)
+            TRY(check_file(folder, file, i, "raw", m->raw_nbytes[i], m->raw_crc[i], good));
+    }
+    return ST_OK;
+}
+
+/* --- the folder --- */
+
+static char *in_folder(const char *folder, const char *name) {
+    return text_format("%s/%s", folder, name);
+}
+
+/* The lock file, locked, and still the one that the name stands for. */
+static status take_lock(const char *folder, const char *path, int *lock) {
+    for (;;) {
+        struct stat held, named;
+        TRY(file_make_folders(folder));
+        *lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        if (*lock < 0 && errno == ENOENT) /* another run has just removed the folder */
+            continue;
+        if (*lock < 0)
+            return FAIL(ST_IO, "%s: cannot create: %s", path, strerror(errno));
+        if (flock(*lock, LOCK_EX | LOCK_NB) != 0) {
+            int error = errno;
+            if (error == EWOULDBLOCK) {
+                close(*lock);
+                *lock = -1;
+                return FAIL(ST_IO, "%s: another run is making this dataset", folder);
+            }
+            log_warn("%s: cannot be locked (%s): make sure that no other run makes this dataset", path,
+                     strerror(error));
+            return ST_OK;
+        }
+        if (fstat(*lock, &held) == 0 && stat(path, &named) == 0 && held.st_ino == named.st_ino)
+            return ST_OK;
+        close(*lock);
+    }
+}
+
+/* Does the name belong to a finished file? Others are what a killed run was writing. */
+static bool is_finished(const char *name) {
+    static const char *const kept[] = {"*.rows",   "*.packets", "*.raw",    "*.pass", "*.mark",
+                                       "*.chunks", "*.index",   "identity", "lock"};
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
+        if (fnmatch(kept[i], name, 0) == 0)
+            return true;
+    return false;
+}
+
+static status remove_files(const char *folder, bool all) {
+    DIR *d = opendir(folder);
+    if (d == NULL)
+        return FAIL(ST_IO, "%s: %s", folder, strerror(errno));
+    status st = ST_OK;
+    for (struct dirent *entry; st == ST_OK && (entry = readdir(d)) != NULL;) {
+        const char *name = entry->d_name;
+        if (name[0] == '.' || strcmp(name, "lock") == 0 || (!all && is_finished(name)))
+            continue;
+        char *path = in_folder(folder, name);
+        if (unlink(path) != 0 && errno != ENOENT)
+            st = FAIL(ST_IO, "%s: cannot remove: %s", path, strerror(errno));
+        free(path);
+    }
+    closedir(d);
+    return st;
+}
+
+static status same_identity(const char *path, const char *identity, bool *same) {
+    char *text = NULL;
+    size_t nbytes;
+    *same = false;
+    if (!file_exists(path))
+        return ST_OK;
+    TRY(file_read(path, MARK_LIMIT, &text, &nbytes));
+    *same = nbytes == strlen(identity) && memcmp(text, identity, nbytes) == 0;
+    free(text);
+    return ST_OK;
+}
+
+status encode_folder_open(const char *folder, const char *identity, int *lock) {
+    char *lock_path = in_folder(folder, "lock"), *path = in_folder(folder, "identity");
+    bool same = false;
+    status st = take_lock(folder, lock_path, lock);
+    if (st == ST_OK)
+        st = same_identity(path, identity, &same);
+    if (st == ST_OK)
+        st = remove_files(folder, !same);
+    if (st == ST_OK && !same)
+        st = file_write(path, identity, strlen(identity));
+    free(lock_path);
+    free(path);
+    return st;
+}
+
+void encode_folder_close(const char *folder, int *lock, bool keep) {
+    if (*lock < 0) /* another's */
+        return;
+    char *message = text_copy(status_message());
+    if ((keep ? remove_files(folder, false) : file_remove_tree(folder)) != ST_OK)
+        log_warn("%s: could not be removed", folder);
+    status_set_message(message);
+    free(message);
+    close(*lock);
+    *lock = -1;
+}
