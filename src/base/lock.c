@@ -1,6 +1,7 @@
 /* The lock of an output. See lock.h. */
 #include "base/lock.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -141,6 +142,29 @@ static status place(const char *path, const holder *self, const char *candidate)
     return FAIL(ST_IO, "%s: changes hands all the time", path);
 }
 
+/* Files of attempts that were killed between making one and putting it in place. One that is not held yet belongs to
+ * somebody who is about to be refused. */
+static void remove_candidates(const char *path) {
+    const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
+    char *folder = slash == NULL ? text_copy(".") : text_format("%.*s", (int)(slash - path) + 1, path);
+    size_t n = strlen(name);
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
+        if (strncmp(entry->d_name, name, n) != 0 || entry->d_name[n] != '.')
+            continue;
+        char *dead = text_format("%s/%s", folder, entry->d_name);
+        int fd = open(dead, O_RDWR | O_CLOEXEC);
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+            unlink(dead);
+        if (fd >= 0)
+            close(fd);
+        free(dead);
+    }
+    if (dir != NULL)
+        closedir(dir);
+    free(folder);
+}
+
 status lock_take(const char *path, lock **out) {
     holder self;
     char *candidate = NULL;
@@ -162,6 +186,8 @@ status lock_take(const char *path, lock **out) {
         memory_free(&l);
     }
     free(candidate);
+    if (st == ST_OK)
+        remove_candidates(path);
     *out = l;
     return st;
 }

@@ -283,6 +283,9 @@ status checkpoint_write(const checkpoint *k, const char *folder) {
     char *part = text_format("%s.part-%s", name, k->lock != NULL ? lock_token(k->lock) : "");
     char *done = text_format("%s/DONE", name);
     status st = file_exists(done) ? ST_OK : write_as(k, folder, part, name, done);
+    /* Whatever went wrong, a successor that clears the folder is the better reason. */
+    if (st != ST_OK && lock_check(k->lock) != ST_OK)
+        st = ST_IO;
     free(done);
     free(part);
     free(name);

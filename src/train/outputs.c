@@ -4,8 +4,11 @@
 #include "base/memory.h"
 #include "train/trainer.h"
 #include "train/weights.h"
+#include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Without weights: those are where the model has them. */
 static checkpoint checkpoint_of(trainer *t) {
@@ -90,8 +93,26 @@ static status read_checkpoint(trainer *t, uint64_t step) {
     return ST_OK;
 }
 
+/* What attempts that were killed in the middle of a file have left. They are gone: this one has the lock. */
+static status remove_parts(const char *folder) {
+    DIR *dir = opendir(folder);
+    if (dir == NULL)
+        return FAIL(ST_IO, "%s: %s", folder, strerror(errno));
+    status st = ST_OK;
+    for (struct dirent *entry; st == ST_OK && (entry = readdir(dir)) != NULL;) {
+        if (strstr(entry->d_name, ".part-") == NULL)
+            continue;
+        char *path = text_format("%s/%s", folder, entry->d_name);
+        st = file_remove_tree(path);
+        free(path);
+    }
+    closedir(dir);
+    return st;
+}
+
 static status open_record(trainer *t) {
     TRY(file_make_folders(t->folder));
+    TRY(remove_parts(t->folder));
     char *settings = text_format("%s/config.yaml", t->folder), *path = text_format("%s/loss.jsonl", t->folder);
     status st = experiment_save(t->e, settings);
     if (st == ST_OK)

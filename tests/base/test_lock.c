@@ -105,6 +105,21 @@ static void test_damaged(void **state) {
     free(path);
 }
 
+/* Killed between making its file and putting it in place: the next holder clears it away. */
+static void test_leftovers(void **state) {
+    char *path = lock_path(state), *dead = text_format("%s.host-1-0123", path), *other = text_format("%s-other", path);
+    lock *l;
+    assert_ok(file_write(dead, "x", 1));
+    assert_ok(file_write(other, "x", 1));
+    assert_ok(lock_take(path, &l));
+    assert_false(file_exists(dead));
+    assert_true(file_exists(other));
+    lock_release(&l);
+    free(other);
+    free(dead);
+    free(path);
+}
+
 /* Children race for one stale lock: exactly one has it. */
 static void test_race(void **state) {
     enum { CHILDREN = 8, ROUNDS = 10 };
@@ -147,9 +162,8 @@ static void test_race(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_at_a_time), cmocka_unit_test(test_two_in_one_process),
-        cmocka_unit_test(test_lost),          cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_race),
+        cmocka_unit_test(test_one_at_a_time), cmocka_unit_test(test_two_in_one_process), cmocka_unit_test(test_lost),
+        cmocka_unit_test(test_damaged),       cmocka_unit_test(test_leftovers),          cmocka_unit_test(test_race),
     };
     log_setup("test", 0, 1, true);
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
