@@ -8,7 +8,8 @@
 #include "base/stop.h"
 #include "dist/tree.h"
 
-enum { BUCKET_NFLOATS = 1 << 18 };
+/* Large enough that latency does not count. The last ones get smaller: nothing is left to hide them behind. */
+enum { BUCKET_MOST = 1 << 18, BUCKET_LEAST = 1 << 15 };
 
 /* Neighbouring parameters, as a range of the gradient block. */
 typedef struct bucket {
@@ -64,18 +65,24 @@ size_t gradient_nfloats(const trainer *t) {
 
 /* ---- Buckets ---- */
 
+static size_t bucket_size(size_t nfloats_left) {
+    size_t n = nfloats_left / 4;
+    return n > BUCKET_MOST ? BUCKET_MOST : n < BUCKET_LEAST ? BUCKET_LEAST : n;
+}
+
 static status make_buckets(gradient *g) {
     const params *p = g->t->p;
-    size_t capacity = 0, end = p->ntrained;
+    size_t capacity = 0, end = p->ntrained, size = 0;
     for (size_t i = p->n; i-- > 0;) {
         const param *w = p->item[i];
         if (w->grad == NULL)
             continue;
         bucket *last = g->nbuckets > 0 ? &g->bucket[g->nbuckets - 1] : NULL;
-        if (last == NULL || last->n >= BUCKET_NFLOATS) {
+        if (last == NULL || last->n >= size) {
             TRY(memory_grow(&g->bucket, &capacity, g->nbuckets + 1, sizeof *g->bucket));
             last = &g->bucket[g->nbuckets++];
             *last = (bucket){.first = end};
+            size = bucket_size(end);
         }
         last->first -= w->n;
         last->n += w->n;
@@ -126,6 +133,9 @@ static status step_in_buckets(trainer *t, status before, double *loss) {
     nn_on_gradient(t->session, NULL, NULL);
     if (!alone)
         send_complete(g, true);
+    /* The last sums cannot hide behind backward; making samples hides them. */
+    if (!alone && before == ST_OK && t->state.step + 1 < (uint64_t)t->phase->steps)
+        trainer_draw_ahead(t);
     TRY(g->failed);
     TRY(comm_sum_wait(t->c));
     return before;

@@ -61,7 +61,7 @@ void trainer_describe(const trainer *t) {
     blocks += e->train.patience > 0 ? 5 : 4; /* the copy that is written as a checkpoint, on rank 0 */
     double weights = (double)(count_all(t->p) + blocks * t->p->ntrained + gradient_nfloats(t)) * sizeof(float);
     double session = plan_session_nbytes(t, e->train.deterministic ? (size_t)e->train.slice : t->n),
-           samples = sample * (double)t->n;
+           samples = 2 * sample * (double)t->n;
     describe_flows(d);
     printf("mode: %s\n", t->mode);
     printf("parameters: %zu, trained %zu\n", count_all(t->p), t->p->ntrained);

@@ -19,6 +19,15 @@ static void announce(const trainer *t) {
             t->threads);
 }
 
+/* What the exchange of gradients took in the background, and how much of it the steps had to wait for. */
+static void say_exchange(const trainer *t) {
+    double busy, waited;
+    comm_sum_seconds(t->c, &busy, &waited);
+    if (busy > 0)
+        log_job("%s: %.2f s of exchanging gradients, %.2f s of them waited for (%.0f %% hidden behind backward)",
+                t->mode, busy, waited, 100 * (1 - (waited < busy ? waited / busy : 1)));
+}
+
 static status loop(trainer *t) {
     progress shown;
     bool stop = false;
@@ -44,6 +53,7 @@ static status loop(trainer *t) {
                     (unsigned long long)t->state.step);
     }
     comm_set_in_step(t->c, false);
+    say_exchange(t);
     progress_end(&shown);
     return trainer_finish(t);
 }

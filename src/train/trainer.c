@@ -137,6 +137,7 @@ static status prepare_parts(trainer *t) {
     if (t->e->train.patience > 0)
         TRY(NEW(t->p->ntrained, &t->best));
     TRY(batch_new(&t->batch, t->data, &t->rule, t->n));
+    TRY(batch_new(&t->next, t->data, &t->rule, t->n));
     TRY(NEW((nlabels + 1) * width, &t->text));
     TRY(NEW(t->n * width, &t->sample_text));
     TRY(NEW(t->n, &t->sample_row));
@@ -161,6 +162,7 @@ void trainer_close(trainer **out) {
     gradient_close(&t->gradient);
     trainer_free_run(t);
     batch_free(&t->batch);
+    batch_free(&t->next);
     memory_free(&t->text);
     memory_free(&t->sample_text);
     memory_free(&t->sample_row);
@@ -189,9 +191,26 @@ tensor *trainer_predict(trainer *t, tensor *text) {
     return model_predict(t->session, t->model, &in);
 }
 
+void trainer_draw_ahead(trainer *t) {
+    batch_draw(&t->next, t->data, &t->rule, t->state.step + 1, t->first, t->n, t->threads);
+    t->made_ahead = true;
+}
+
+/* Into t->batch. */
+static void draw(trainer *t, size_t first, size_t n) {
+    if (t->made_ahead) {
+        batch kept = t->batch;
+        t->batch = t->next;
+        t->next = kept;
+    } else {
+        batch_draw(&t->batch, t->data, &t->rule, t->state.step, first, n, t->threads);
+    }
+    t->made_ahead = false;
+}
+
 status trainer_differentiate(trainer *t, size_t first, size_t n, double *loss) {
     nn *s = t->session;
-    batch_draw(&t->batch, t->data, &t->rule, t->state.step, first, n, t->threads);
+    draw(t, first, n);
     nn_begin(s, true);
     tensor *text = t->e->train.mode == TRAIN_BASE ? text_on_tape(t) : text_embedded(t);
     tensor *mean = op_mse(s, trainer_predict(t, text), t->batch.x0, NULL);

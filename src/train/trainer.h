@@ -30,7 +30,8 @@ typedef struct trainer {
 
     batch_rule rule;
     size_t first, n; /* this rank's samples of a step */
-    batch batch;
+    batch batch, next; /* of this step; of the one after it, where it was made ahead */
+    bool made_ahead;
     float *text;          /* (nlabels + 1, W) embeddings of the prompts; the last row is the null prompt */
     float *sample_text;   /* (capacity, W) */
     int32_t *sample_row;  /* (capacity) */
@@ -85,6 +86,9 @@ void trainer_detail(const trainer *t, char *text, size_t nbytes);
 /* Loss and gradient of samples first .. first+n-1 of the present step, weighed by their share of the batch: to be
  * summed over all of them. The gradient is added to p->grads. Local. */
 status trainer_differentiate(trainer *t, size_t first, size_t n, double *loss);
+
+/* Make this rank's samples of the next step now: they need no weights. Local. */
+void trainer_draw_ahead(trainer *t);
 
 /* The model's clean rows for t->batch, conditioned by text (N, W). Local, between nn_begin and the next. */
 tensor *trainer_predict(trainer *t, tensor *text);
