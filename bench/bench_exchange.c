@@ -57,6 +57,8 @@ static sample measure(trainer *t) {
     MUST(trainer_differentiate(t, t->first, t->n, &loss));
     s.compute = most_of_ranks(t->c, time_seconds() - started);
     comm_sum_seconds(t->c, &busy[0], &waited[0]);
+    t->made_ahead =
+        comm_size(t->c) > 1; /* as in training: a step makes the samples of the next one, and finds its own */
     MUST(comm_barrier(t->c));
     started = time_seconds();
     MUST(gradient_step(t, ST_OK, &stop));
@@ -74,6 +76,7 @@ static status run(const experiment *e, comm *c) {
     TRY(trainer_open(&t, e, c));
     TRY(trainer_prepare(t));
     TRY(NEW(n, &s));
+    trainer_draw_ahead(t);
     (void)measure(t); /* the first makes threads and buffers */
     for (size_t i = 0; i < n; i++)
         s[i] = measure(t);
