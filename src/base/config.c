@@ -235,12 +235,7 @@ static int print_sections(const char *name, const char *before, const char **las
     return 4 * depth;
 }
 
-char *config_effective(const config *c) {
-    char *text = NULL;
-    size_t nbytes = 0;
-    FILE *to = open_memstream(&text, &nbytes);
-    if (!to)
-        return NULL;
+static void print_effective(const config *c, FILE *to) {
     const char *before = "";
     for (size_t i = 0; i < c->nkeys; i++) {
         const char *last;
@@ -252,12 +247,36 @@ char *config_effective(const config *c) {
         free(comment);
         before = c->keys[i].name;
     }
+}
+
+static void print_values(const config *c, FILE *to) {
+    for (size_t i = 0; i < c->nkeys; i++) {
+        fprintf(to, "%s:", c->keys[i].name);
+        config_value_print(&c->keys[i], target_of(c, i), 4, "", to);
+    }
+}
+
+static char *printed(const config *c, void (*print)(const config *, FILE *)) {
+    char *text = NULL;
+    size_t nbytes = 0;
+    FILE *to = open_memstream(&text, &nbytes);
+    if (!to)
+        return NULL;
+    print(c, to);
     bool failed = ferror(to);
     if (fclose(to) != 0 || failed) {
         free(text);
         return NULL;
     }
     return text;
+}
+
+char *config_effective(const config *c) {
+    return printed(c, print_effective);
+}
+
+char *config_values(const config *c) {
+    return printed(c, print_values);
 }
 
 static const char *type_word(const config_key *key) {

@@ -54,6 +54,8 @@ status config_load(config **c, const config_key *keys, size_t nkeys, void *targe
                    char *const *overrides);
 /* The effective values as YAML that loads again, each with a comment saying where it came from. Caller frees. */
 char *config_effective(const config *c);
+/* The same without comments and sections, a line a value (lists and maps more): for comparing. Caller frees. */
+char *config_values(const config *c);
 /* The keys whose programs mask meets `program`, as help text. */
 void config_help(const config_key *keys, size_t nkeys, unsigned program, FILE *to);
 void config_free(config **c);

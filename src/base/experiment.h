@@ -28,6 +28,10 @@ typedef struct experiment {
     int64_t threads; /* per rank; 0 = cores of the node divided by its ranks */
 
     struct {
+        double timeout; /* seconds until a stuck job is ended; 0 = never */
+    } comm;
+
+    struct {
         text_list captures;  /* files, folders or glob patterns */
         char *labels;        /* CSV */
         char *dataset;       /* "" = OUT/dataset.h5 */
@@ -58,7 +62,9 @@ typedef struct experiment {
         int mode;
         int64_t batch; /* flows a step, over all ranks */
         bool resume;
-        int64_t checkpoint_every, validate_every;
+        int64_t checkpoint_every, keep_checkpoints, validate_every;
+        bool deterministic;    /* the same bytes for any number of ranks */
+        int64_t slice;         /* then: samples whose gradient is computed at once */
         int64_t patience;      /* validations without a better loss before stopping; 0 = never stop early */
         double validate_share; /* of the training flows, kept out of the gradient */
         double drop_prompt, drop_control, ema, clip, weight_decay;

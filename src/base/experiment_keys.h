@@ -12,6 +12,8 @@ KEY("threads", CONFIG_INT, threads, 0, 1024, NULL, "0", PROGRAM_ALL, "threads a 
 KEY("quiet", CONFIG_BOOL, quiet, 0, 0, NULL, "no", PROGRAM_ALL, "no progress and no notes, only warnings and errors")
 KEY("dry_run", CONFIG_BOOL, dry_run, 0, 0, NULL, "no", PROGRAM_ALL, "check everything, say what would be done, do nothing")
 
+KEY("comm.timeout", CONFIG_REAL, comm.timeout, 0, 1e7, NULL, "300", PROGRAM_ALL, "seconds without an answer from a rank that end the job; 0 = never")
+
 KEY("data.captures", CONFIG_LIST, data.captures, 0, 0, NULL, "", E, "capture files, folders or patterns")
 KEY("data.labels", CONFIG_TEXT, data.labels, 0, 0, NULL, "", E, "CSV of flow labels (docs/labels.md)")
 KEY("data.dataset", CONFIG_TEXT, data.dataset, 0, 0, NULL, "", PROGRAM_ALL, "dataset of the real flows; default OUT/dataset.h5")
@@ -40,6 +42,9 @@ KEY("train.mode", CONFIG_CHOICE, train.mode, 0, 0, "base|control|lora", "base", 
 KEY("train.batch", CONFIG_INT, train.batch, 1, 65536, NULL, "32", T, "flows a step, over all ranks")
 KEY("train.resume", CONFIG_BOOL, train.resume, 0, 0, NULL, "yes", T, "go on from the newest checkpoint")
 KEY("train.checkpoint_every", CONFIG_INT, train.checkpoint_every, 1, 1e9, NULL, "200", T, "steps between checkpoints")
+KEY("train.keep_checkpoints", CONFIG_INT, train.keep_checkpoints, 1, 1e6, NULL, "2", T, "newest checkpoints that stay")
+KEY("train.deterministic", CONFIG_BOOL, train.deterministic, 0, 0, NULL, "no", T, "the same bytes for any number of ranks; slower (docs/training.md)")
+KEY("train.slice", CONFIG_INT, train.slice, 1, 65536, NULL, "4", T, "deterministic: flows whose gradient is computed at once; at most batch / slice ranks")
 KEY("train.validate_every", CONFIG_INT, train.validate_every, 1, 1e9, NULL, "100", T, "steps between validations")
 KEY("train.patience", CONFIG_INT, train.patience, 0, 1e6, NULL, "0", T, "validations without a better loss that end training; 0 = never")
 KEY("train.validate_share", CONFIG_REAL, train.validate_share, 0, 0.5, NULL, "0.1", T, "share of the training flows kept for validation")

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -113,6 +114,42 @@ static status check_usable(const comm *c) {
     return ST_OK;
 }
 
+static uint64_t nanoseconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+void comm_enter(comm *c, const char *operation, bool collective) {
+    if (c->depth++ > 0)
+        return;
+    atomic_store(&c->since, nanoseconds());
+    if (collective)
+        atomic_fetch_add(&c->calls, 1);
+    atomic_store(&c->operation, operation);
+}
+
+status comm_leave(comm *c, status st) {
+    if (--c->depth == 0)
+        atomic_store(&c->operation, NULL);
+    return st;
+}
+
+status comm_watch(comm *c, double seconds) {
+    if (c->size == 1 || seconds <= 0)
+        return ST_OK;
+    TRY(check_usable(c));
+    return c->layer->watch(c, seconds);
+}
+
+void comm_set_in_step(comm *c, bool in_step) {
+    atomic_store(&c->in_step, in_step);
+}
+
+void comm_set_step(comm *c, uint64_t step) {
+    atomic_store(&c->step, step);
+}
+
 /* An order over (status, rank): failures by rank, then stops by rank, then success. */
 static int agreement_key(const comm *c, status st) {
     return st == ST_OK ? 2 * c->size : st == ST_STOPPED ? c->size + c->rank : c->rank;
@@ -144,8 +181,11 @@ status comm_agree(comm *c, status st) {
         return st;
     TRY(check_usable(c));
     int key;
-    TRY(c->layer->least(c, agreement_key(c, st), &key));
-    return key == 2 * c->size ? ST_OK : take_over(c, st, key);
+    comm_enter(c, "agreement", true);
+    status sent = c->layer->least(c, agreement_key(c, st), &key);
+    if (sent == ST_OK && key != 2 * c->size)
+        sent = take_over(c, st, key);
+    return comm_leave(c, sent);
 }
 
 status comm_any(comm *c, bool mine, bool *any) {
@@ -153,24 +193,27 @@ status comm_any(comm *c, bool mine, bool *any) {
     if (c->size == 1)
         return ST_OK;
     TRY(check_usable(c));
-    int key;
-    TRY(c->layer->least(c, mine ? 0 : 1, &key));
+    int key = 1;
+    comm_enter(c, "agreement to stop", true);
+    status st = comm_leave(c, c->layer->least(c, mine ? 0 : 1, &key));
     *any = key == 0;
-    return ST_OK;
+    return st;
 }
 
 status comm_barrier(comm *c) {
     if (c->size == 1)
         return ST_OK;
     TRY(check_usable(c));
-    return c->layer->barrier(c);
+    comm_enter(c, "barrier", true);
+    return comm_leave(c, c->layer->barrier(c));
 }
 
 static status reduce(comm *c, void *x, size_t n, comm_reduction reduction) {
     if (c->size == 1 || n == 0)
         return ST_OK;
     TRY(check_usable(c));
-    return c->layer->reduce(c, x, n, reduction);
+    comm_enter(c, "sum over ranks", true);
+    return comm_leave(c, c->layer->reduce(c, x, n, reduction));
 }
 
 status comm_sum_f32(comm *c, float *x, size_t n) {
@@ -183,6 +226,39 @@ status comm_mean_f32(comm *c, float *x, size_t n) {
         for (size_t i = 0; i < n; i++)
             x[i] /= (float)c->size;
     return ST_OK;
+}
+
+status comm_sum_start(comm *c, float *x, size_t n) {
+    if (c->size == 1 || n == 0)
+        return ST_OK;
+    TRY(check_usable(c));
+    return c->layer->sum_start(c, x, n);
+}
+
+status comm_sum_wait(comm *c) {
+    if (c->size == 1)
+        return ST_OK;
+    TRY(check_usable(c));
+    comm_enter(c, "exchange of gradients", true);
+    return comm_leave(c, c->layer->sum_wait(c));
+}
+
+void comm_sum_seconds(const comm *c, double *busy, double *waited) {
+    *busy = *waited = 0;
+    if (c->size > 1)
+        c->layer->sum_seconds(c, busy, waited);
+}
+
+status comm_sum_tree_f32(comm *c, uint64_t nleaves, float *const *block, size_t n, float *sum) {
+    ASSERT(nleaves >= (uint64_t)c->size);
+    if (c->size == 1) {
+        if (n > 0)
+            memcpy(sum, block[0], n * sizeof *sum);
+        return ST_OK;
+    }
+    TRY(check_usable(c));
+    comm_enter(c, "sum in a fixed tree", true);
+    return comm_leave(c, c->layer->sum_tree(c, nleaves, block, n, sum));
 }
 
 status comm_sum_f64(comm *c, double *x, size_t n) {
@@ -202,7 +278,8 @@ status comm_broadcast(comm *c, void *bytes, size_t nbytes, int root) {
     if (c->size == 1 || nbytes == 0)
         return ST_OK;
     TRY(check_usable(c));
-    return c->layer->broadcast(c, bytes, nbytes, root);
+    comm_enter(c, "broadcast", true);
+    return comm_leave(c, c->layer->broadcast(c, bytes, nbytes, root));
 }
 
 /* Room for the sum of sizes and a NUL. */
@@ -243,7 +320,8 @@ status comm_gather(comm *c, const void *bytes, size_t nbytes, int root, char **a
     *all = NULL;
     if (c->size > 1) {
         TRY(check_usable(c));
-        return gather_many(c, bytes, nbytes, root, all, sizes);
+        comm_enter(c, "gathering", true);
+        return comm_leave(c, gather_many(c, bytes, nbytes, root, all, sizes));
     }
     uint64_t size = nbytes;
     TRY(gather_room(&size, 1, all, sizes));
@@ -261,7 +339,9 @@ static status agree_at_end(comm *c, status st, bool *alone) {
         return st;
     bool failed = st != ST_OK && st != ST_STOPPED, late = false;
     int key;
-    status sent = c->layer->least_at_end(c, agreement_key(c, st), failed ? c->finish_seconds : -1, &key, &late);
+    comm_enter(c, "last agreement", true);
+    status sent =
+        comm_leave(c, c->layer->least_at_end(c, agreement_key(c, st), failed ? c->finish_seconds : -1, &key, &late));
     if (sent != ST_OK || late) {
         *alone = true;
         return failed ? st : sent;
@@ -335,8 +415,10 @@ status work_open(comm *c, uint64_t nitems, work **out) {
     *w = (work){.c = c, .n = nitems};
     if (c->size > 1) {
         status st = check_usable(c);
-        if (st == ST_OK)
-            st = c->layer->counter_open(c, &w->counter);
+        if (st == ST_OK) {
+            comm_enter(c, "opening of shared work", true);
+            st = comm_leave(c, c->layer->counter_open(c, &w->counter));
+        }
         if (st != ST_OK) {
             memory_free(&w);
             return st;
@@ -353,7 +435,8 @@ status work_next(work *w, uint64_t *item) {
     uint64_t value = w->next;
     if (w->counter) {
         TRY(check_usable(w->c));
-        TRY(w->c->layer->counter_next(w->c, w->counter, &value));
+        comm_enter(w->c, "next work item", false);
+        TRY(comm_leave(w->c, w->c->layer->counter_next(w->c, w->counter, &value)));
     }
     if (value >= w->n) {
         w->next = w->n; /* nothing is left: rank 0 need not be asked again */
@@ -370,8 +453,10 @@ status work_close(work **w) {
     status st = ST_OK;
     if ((*w)->counter) {
         st = check_usable((*w)->c);
-        if (st == ST_OK)
-            st = (*w)->c->layer->counter_close((*w)->c, &(*w)->counter);
+        if (st == ST_OK) {
+            comm_enter((*w)->c, "end of shared work", true);
+            st = comm_leave((*w)->c, (*w)->c->layer->counter_close((*w)->c, &(*w)->counter));
+        }
     }
     memory_free(w);
     return st;

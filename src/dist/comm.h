@@ -16,7 +16,7 @@ typedef struct comm comm;
 status comm_open(comm **c);
 int comm_rank(const comm *c); /* local */
 int comm_size(const comm *c); /* local */
-/* Ranks that share this node, and this one's number among them. Local. */
+/* Ranks that share this node (its memory: what a device is chosen by), and this one's number among them. Local. */
 int comm_node_rank(const comm *c);
 int comm_node_size(const comm *c);
 /* Threads this rank should use: wanted, or (wanted 0) its share of the processors that it may run on: those of the node
@@ -33,6 +33,17 @@ status comm_barrier(comm *c);
 /* x (n floats) summed / averaged over all ranks, in place, in rank order (same bytes on every rank). */
 status comm_sum_f32(comm *c, float *x, size_t n);
 status comm_mean_f32(comm *c, float *x, size_t n);
+/* The same, in the background: start returns at once where the message layer allows it, and x may not be touched before
+ * comm_sum_wait, which waits for all sums that were started. Sums are started in the same order with the same sizes on
+ * all ranks; other calls may come in between. */
+status comm_sum_start(comm *c, float *x, size_t n);
+status comm_sum_wait(comm *c);
+/* Seconds that the background sums took so far, and those that comm_sum_wait stood still for them. Local. */
+void comm_sum_seconds(const comm *c, double *busy, double *waited);
+/* Sum of nleaves blocks of n floats in a fixed tree (tree.h), whatever the number of ranks. This rank passes the blocks
+ * of tree_nodes of its tree_share, and may find them overwritten; every rank gets the sum. Needs a leaf for each rank.
+ */
+status comm_sum_tree_f32(comm *c, uint64_t nleaves, float *const *block, size_t n, float *sum);
 status comm_sum_f64(comm *c, double *x, size_t n);
 status comm_sum_u64(comm *c, uint64_t *x, size_t n);
 status comm_max_u64(comm *c, uint64_t *x, size_t n);
@@ -40,6 +51,20 @@ status comm_broadcast(comm *c, void *bytes, size_t nbytes, int root);
 /* Every rank's bytes, one after another in rank order, on root (malloc, a NUL after them, caller frees); NULL
  * elsewhere. sizes (comm_size entries, caller's) is filled on root. */
 status comm_gather(comm *c, const void *bytes, size_t nbytes, int root, char **all, size_t *sizes);
+
+/* ST_USAGE where a rank's text is not rank 0's: the message names the rank, `what` and the first line that differs. */
+status comm_check_same(comm *c, const char *what, const char *text);
+
+/* From now on a thread watches that calls end. When one takes longer than `seconds` (0: never), it prints one message
+ * with rank, host, step and call and which ranks have not come, and ends the job with exit code 1. A rank that gives a
+ * sign of life and computes is waited for; one that gives none (stopped, cut off) is not, nor is a call that all ranks
+ * have entered. */
+status comm_watch(comm *c, double seconds);
+/* in_step: ranks do the same work at the same pace now, so one that lets the others wait longer than the limit ends the
+ * job although it computes. Local; all ranks say the same. */
+void comm_set_in_step(comm *c, bool in_step);
+/* The step, for the message. Local. */
+void comm_set_step(comm *c, uint64_t step);
 
 /* End of the program: agree, print the job's one error message if there is one, stop message passing, return the exit
  * code. With *c NULL (an error before comm_open) the ranks of a job still print one message. A rank that comes here

@@ -1,9 +1,4 @@
-/* The MPI layer. MPI standard 3.1.
- *
- * Floating-point sums do not use MPI_Allreduce: its order of additions may depend on the number of ranks, the size of
- * the message and the algorithm that the library picks that day. Here a piece is exchanged (each rank gets its part
- * from all), added in rank order, and collected again: 2 (size - 1) / size of the piece is sent by every rank, as in a
- * ring, and all ranks hold the same bytes. */
+/* The MPI layer: start and end, agreement, broadcast, gathering. MPI standard 3.1. */
 #include <limits.h>
 #include <sched.h>
 #include <string.h>
@@ -75,71 +70,12 @@ static status reduce_whole(comm *c, uint64_t *x, size_t n, MPI_Op operation) {
     return ST_OK;
 }
 
-/* sum[i] = part 0 [i] + part 1 [i] + ..., in this order. */
-static void add_parts_f32(const float *parts, int nparts, size_t n, float *sum) {
-    memcpy(sum, parts, n * sizeof *sum);
-    for (int p = 1; p < nparts; p++)
-        for (size_t i = 0; i < n; i++)
-            sum[i] += parts[(size_t)p * n + i];
-}
-
-static void add_parts_f64(const double *parts, int nparts, size_t n, double *sum) {
-    memcpy(sum, parts, n * sizeof *sum);
-    for (int p = 1; p < nparts; p++)
-        for (size_t i = 0; i < n; i++)
-            sum[i] += parts[(size_t)p * n + i];
-}
-
-/* One piece of n elements: rank r adds the elements from places[r], counts[r] of them. */
-static status sum_piece(comm *c, char *x, size_t n, size_t element_nbytes) {
-    mpi_state *s = state_of(c);
-    MPI_Datatype type = element_nbytes == sizeof(float) ? MPI_FLOAT : MPI_DOUBLE;
-    size_t share = n / (size_t)c->size, more = n % (size_t)c->size, place = 0;
-    for (int r = 0; r < c->size; r++) {
-        s->counts[r] = (int)(share + ((size_t)r < more));
-        s->places[r] = (int)place;
-        place += (size_t)s->counts[r];
-    }
-    int mine = s->counts[c->rank];
-    for (int r = 0; r < c->size; r++) {
-        s->my_counts[r] = mine;
-        s->my_places[r] = r * mine;
-    }
-    TRY_MPI(c, "exchange of parts",
-            MPI_Alltoallv(x, s->counts, s->places, type, s->parts, s->my_counts, s->my_places, type, s->work));
-    void *sum = x + (size_t)s->places[c->rank] * element_nbytes;
-    if (mine > 0 && type == MPI_FLOAT)
-        add_parts_f32((const float *)s->parts, c->size, (size_t)mine, sum);
-    else if (mine > 0)
-        add_parts_f64((const double *)s->parts, c->size, (size_t)mine, sum);
-    TRY_MPI(c, "collection of sums",
-            MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, x, s->counts, s->places, type, s->work));
-    return ST_OK;
-}
-
-static status sum_in_rank_order(comm *c, char *x, size_t n, size_t element_nbytes) {
-    mpi_state *s = state_of(c);
-    size_t piece = c->piece_nbytes / element_nbytes;
-    ASSERT(piece > 0 && c->piece_nbytes <= INT_MAX / 2);
-    size_t need = c->piece_nbytes + (size_t)c->size * element_nbytes;
-    if (s->parts_nbytes < need) {
-        memory_free(&s->parts);
-        s->parts_nbytes = 0;
-        /* All ranks need the same room, but one may not get it. */
-        TRY(comm_agree(c, NEW(need, &s->parts)));
-        s->parts_nbytes = need;
-    }
-    for (size_t at = 0; at < n; at += piece)
-        TRY(sum_piece(c, x + at * element_nbytes, n - at < piece ? n - at : piece, element_nbytes));
-    return ST_OK;
-}
-
 static status mpi_reduce(comm *c, void *x, size_t n, comm_reduction reduction) {
     switch (reduction) {
     case SUM_F32:
-        return sum_in_rank_order(c, x, n, sizeof(float));
+        return mpi_sum_in_rank_order(c, x, n, sizeof(float));
     case SUM_F64:
-        return sum_in_rank_order(c, x, n, sizeof(double));
+        return mpi_sum_in_rank_order(c, x, n, sizeof(double));
     case SUM_U64:
         return reduce_whole(c, x, n, MPI_SUM);
     case MAX_U64:
@@ -183,6 +119,8 @@ static void mpi_abort(comm *c, int exit_code) {
 
 static void mpi_close(comm *c) {
     mpi_state *s = state_of(c);
+    mpi_watch_close(s);
+    mpi_background_close(c);
     if (!c->broken) {
         mpi_counters_abandon(s);
         if (s->work != MPI_COMM_NULL)
@@ -191,11 +129,7 @@ static void mpi_close(comm *c) {
             MPI_Comm_free(&s->end);
         MPI_Finalize();
     }
-    memory_free(&s->counts);
-    memory_free(&s->places);
-    memory_free(&s->my_counts);
-    memory_free(&s->my_places);
-    memory_free(&s->parts);
+    mpi_exchange_close(&s->exchange);
     memory_free(&c->state);
 }
 
@@ -247,11 +181,7 @@ static status start_mpi(comm *c) {
     s->any_thread = provided == MPI_THREAD_MULTIPLE;
     TRY_MPI(c, "start", MPI_Comm_dup(MPI_COMM_WORLD, &s->work));
     TRY_MPI(c, "start", MPI_Comm_dup(MPI_COMM_WORLD, &s->end));
-    size_t n = (size_t)c->size;
-    TRY(NEW(n, &s->counts));
-    TRY(NEW(n, &s->places));
-    TRY(NEW(n, &s->my_counts));
-    TRY(NEW(n, &s->my_places));
+    TRY(mpi_exchange_open(&s->exchange, s->work, c->size));
     return look_at_node(c);
 }
 
@@ -260,6 +190,11 @@ static const comm_layer mpi_layer = {
     .least_at_end = mpi_least_at_end,
     .barrier = mpi_barrier,
     .reduce = mpi_reduce,
+    .sum_start = mpi_sum_start,
+    .sum_wait = mpi_sum_wait,
+    .sum_seconds = mpi_sum_seconds,
+    .sum_tree = mpi_sum_tree,
+    .watch = mpi_watch_open,
     .broadcast = mpi_broadcast,
     .gather_sizes = mpi_gather_sizes,
     .gather_bytes = mpi_gather_bytes,

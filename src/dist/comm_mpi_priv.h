@@ -1,4 +1,5 @@
-/* Inside the MPI layer: its state, its errors, and the work counter (comm_counter_mpi.c). */
+/* Inside the MPI layer: its state, its errors, sums (comm_sum_mpi.c), the work counter (comm_counter_mpi.c), the
+ * watchdog (comm_watch_mpi.c). */
 #ifndef ND_DIST_COMM_MPI_PRIV_H
 #define ND_DIST_COMM_MPI_PRIV_H
 
@@ -7,14 +8,25 @@
 #include "dist/comm_priv.h"
 
 typedef struct mpi_counter mpi_counter;
+typedef struct mpi_background mpi_background;
+typedef struct mpi_watch mpi_watch;
+
+/* What an exchange of parts needs: one for the calls of the program, one for the thread of background sums. */
+typedef struct mpi_exchange {
+    MPI_Comm ranks;
+    int *counts, *places, *my_counts, *my_places; /* size entries each */
+    char *parts;                                  /* parts_nbytes: the same part from every rank */
+    size_t parts_nbytes;
+    bool sleeps; /* wait for messages asleep: the processor is needed elsewhere */
+} mpi_exchange;
 
 typedef struct mpi_state {
     MPI_Comm work, end; /* copies of the world: for all calls, and for the last agreement alone */
-    int *counts, *places, *my_counts, *my_places; /* size entries each, for exchanges of parts */
-    char *parts;                                  /* parts_nbytes: the same part from every rank */
-    size_t parts_nbytes;
-    bool any_thread;       /* MPI_THREAD_MULTIPLE was granted */
-    mpi_counter *counters; /* those that are open */
+    mpi_exchange exchange;
+    bool any_thread;            /* MPI_THREAD_MULTIPLE was granted */
+    mpi_counter *counters;      /* those that are open */
+    mpi_background *background; /* NULL before the first background sum */
+    mpi_watch *watch;           /* NULL: nobody watches */
 } mpi_state;
 
 /* Marks c as broken and records MPI's own text. Use through TRY_MPI. */
@@ -32,5 +44,19 @@ status mpi_counter_next(comm *c, void *counter, uint64_t *value);
 status mpi_counter_close(comm *c, void **counter);
 /* End the threads of counters that an error left open. Local. */
 void mpi_counters_abandon(mpi_state *s);
+
+/* Arrays for exchanges among `size` ranks. */
+status mpi_exchange_open(mpi_exchange *e, MPI_Comm ranks, int size);
+void mpi_exchange_close(mpi_exchange *e);
+status mpi_sum_in_rank_order(comm *c, char *x, size_t n, size_t element_nbytes);
+status mpi_sum_tree(comm *c, uint64_t nleaves, float *const *block, size_t n, float *sum);
+status mpi_sum_start(comm *c, float *x, size_t n);
+status mpi_sum_wait(comm *c);
+void mpi_sum_seconds(const comm *c, double *busy, double *waited);
+/* End the thread of background sums; what it was at is waited for unless c is broken. Local. */
+void mpi_background_close(comm *c);
+
+status mpi_watch_open(comm *c, double seconds);
+void mpi_watch_close(mpi_state *s);
 
 #endif

@@ -4,6 +4,8 @@
 #ifndef ND_DIST_COMM_PRIV_H
 #define ND_DIST_COMM_PRIV_H
 
+#include <stdatomic.h>
+
 #include "dist/comm.h"
 
 enum { COMM_MESSAGE_NBYTES = 2048 };
@@ -21,7 +23,18 @@ struct comm {
     size_t piece_nbytes;              /* largest message */
     double finish_seconds;            /* how long a rank with an error waits for the others at the end */
     char agreed[COMM_MESSAGE_NBYTES]; /* the latest message agreed on: it names its rank already */
+
+    /* What the calling thread is at, for the watchdog. */
+    int depth;                         /* calls within calls: the outermost one counts */
+    _Atomic(const char *) operation;   /* NULL: in no call */
+    atomic_uint_fast64_t since, calls; /* nanoseconds of the monotonic clock; collective calls entered so far */
+    atomic_uint_fast64_t step;
+    atomic_bool in_step;
 };
+
+/* Around every call that waits for others. */
+void comm_enter(comm *c, const char *operation, bool collective);
+status comm_leave(comm *c, status st);
 
 /* Collective unless said otherwise; each fails with ST_COMM. */
 struct comm_layer {
@@ -31,6 +44,12 @@ struct comm_layer {
     status (*least_at_end)(comm *c, int key, double seconds, int *least_key, bool *late);
     status (*barrier)(comm *c);
     status (*reduce)(comm *c, void *x, size_t n, comm_reduction reduction);
+    /* In the background, in the order of the calls; wait is for all. */
+    status (*sum_start)(comm *c, float *x, size_t n);
+    status (*sum_wait)(comm *c);
+    void (*sum_seconds)(const comm *c, double *busy, double *waited); /* local */
+    status (*sum_tree)(comm *c, uint64_t nleaves, float *const *block, size_t n, float *sum);
+    status (*watch)(comm *c, double seconds);
     status (*broadcast)(comm *c, void *bytes, size_t nbytes, int root);
     /* sizes: on root, from every rank; then the bytes themselves into `all` of root, in rank order. */
     status (*gather_sizes)(comm *c, uint64_t nbytes, int root, uint64_t *sizes);

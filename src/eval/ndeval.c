@@ -1,5 +1,6 @@
 /* ndeval: a synthetic dataset against the real one. */
 #include "base/log.h"
+#include "dist/join.h"
 #include "eval/eval.h"
 
 int main(int argc, char **argv) {
@@ -13,7 +14,9 @@ int main(int argc, char **argv) {
         st = comm_open(&c);
     if (!st) {
         log_setup("ndeval", comm_rank(c), comm_size(c), e->quiet);
-        st = eval_run(e, c);
+        st = comm_join(c, e);
+        if (st == ST_OK)
+            st = eval_run(e, c);
     }
     experiment_free(&e);
     return comm_finish(&c, st);

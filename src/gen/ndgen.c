@@ -1,6 +1,7 @@
 /* ndgen: model weights -> synthetic captures and a dataset of them. */
 #include "base/log.h"
 #include "base/stop.h"
+#include "dist/join.h"
 #include "gen/gen.h"
 
 int main(int argc, char **argv) {
@@ -16,7 +17,9 @@ int main(int argc, char **argv) {
     }
     if (!st) {
         log_setup("ndgen", comm_rank(c), comm_size(c), e->quiet);
-        st = gen_run(e, c);
+        st = comm_join(c, e);
+        if (st == ST_OK)
+            st = gen_run(e, c);
     }
     experiment_free(&e);
     return comm_finish(&c, st);

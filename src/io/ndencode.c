@@ -3,7 +3,7 @@
 #include <string.h>
 #include "base/experiment.h"
 #include "base/log.h"
-#include "dist/comm.h"
+#include "dist/join.h"
 #include "io/convert.h"
 #include "io/encode.h"
 
@@ -30,7 +30,9 @@ int main(int argc, char **argv) {
         st = comm_open(&c);
     if (st == ST_OK) {
         log_setup("ndencode", comm_rank(c), comm_size(c), e->quiet);
-        st = encode_run(e, c);
+        st = comm_join(c, e);
+        if (st == ST_OK)
+            st = encode_run(e, c);
     }
     int code = comm_finish(&c, st);
     experiment_free(&e);

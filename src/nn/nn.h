@@ -27,6 +27,7 @@ typedef struct param {
     float *grad; /* n, NULL while frozen or before params_seal */
     bool frozen;
     uint64_t version; /* raised by whoever writes data: packed copies are refreshed */
+    uint64_t noted;   /* the step that noted its first use, see nn_on_gradient */
 } param;
 
 typedef struct params {
@@ -75,6 +76,10 @@ status nn_status(const nn *s);
 /* Gradients of loss (one element): added to param.grad of every parameter that is not frozen, and stored in tensor.grad
  * of leaves made by nn_input_grad. Gradients in between are given back as soon as they are used up. Once per step. */
 status nn_backward(nn *s, tensor *loss);
+/* nn_backward calls done(context, w), on its thread, as soon as the gradient of w is complete: no later node of the
+ * tape adds to it, and it may be sent off while backward goes on. Once for each parameter that the step used. NULL: no
+ * calls. Between steps. */
+void nn_on_gradient(nn *s, void (*done)(void *context, const param *w), void *context);
 /* Most bytes a step of this session has held. */
 size_t nn_peak_nbytes(const nn *s);
 

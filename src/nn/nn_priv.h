@@ -25,13 +25,24 @@ typedef struct node {
     status (*back)(nn *s, struct node *self); /* called only if out has a gradient */
 } node;
 
+/* The first use of a parameter in a step: backward is done with it when it has come down to the node `below`. */
+typedef struct first_use {
+    struct first_use *older;
+    const param *w;
+    const node *below;
+} first_use;
+
 struct nn {
     const backend *backend;
     void *backend_state;
     int threads;
     bool record, done_back;
     step_memory memory;
-    node *tape; /* newest first */
+    node *tape;      /* newest first */
+    first_use *uses; /* newest first */
+    uint64_t stamp;  /* of this step, for param.noted */
+    void (*on_gradient)(void *context, const param *w);
+    void *on_gradient_context;
     status failed;
     char message[512];
 };
@@ -57,6 +68,9 @@ void *nn_take(nn *s, size_t count, size_t size);
 /* Put a node of nbytes (a struct that starts with node) on the tape; out needs a gradient from now on. NULL on failure.
  */
 void *nn_record(nn *s, size_t nbytes, tensor *out, status (*back)(nn *, node *));
+
+/* Before the node of an operation that adds to the gradient of w (or NULL) is recorded. */
+void nn_note_use(nn *s, param *w);
 
 /* Inside back: where to put the gradient of x; *add says whether something is there already. NULL: memory is out. */
 float *nn_grad(nn *s, tensor *x, bool *add);

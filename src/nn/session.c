@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include "base/memory.h"
 
 enum { WORK_PER_THREAD = 16384 };
@@ -47,7 +48,13 @@ void nn_close(nn **s) {
 void nn_begin(nn *s, bool record) {
     step_reset(&s->memory);
     s->tape = NULL;
+    s->uses = NULL;
     s->record = record;
+    if (s->on_gradient != NULL) {
+        struct timespec t;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        s->stamp = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    }
     s->done_back = false;
     s->failed = ST_OK;
     s->message[0] = '\0';
@@ -173,6 +180,7 @@ tensor *nn_param(nn *s, param *p) {
         return NULL;
     x->t.data = p->data;
     if (param_wants_grad(s, p)) {
+        nn_note_use(s, p); /* whatever adds to it comes later on the tape */
         x->t.needs_grad = true;
         x->t.grad = p->grad;
     }
@@ -235,6 +243,22 @@ void *nn_record(nn *s, size_t nbytes, tensor *out, status (*back)(nn *, node *))
     return n;
 }
 
+void nn_on_gradient(nn *s, void (*done)(void *context, const param *w), void *context) {
+    s->on_gradient = done;
+    s->on_gradient_context = context;
+}
+
+void nn_note_use(nn *s, param *w) {
+    if (s->on_gradient == NULL || !param_wants_grad(s, w) || w->noted == s->stamp)
+        return;
+    first_use *u = nn_take(s, 1, sizeof *u);
+    if (u == NULL)
+        return;
+    *u = (first_use){.older = s->uses, .w = w, .below = s->tape};
+    s->uses = u;
+    w->noted = s->stamp;
+}
+
 static float *buffer_of(nn *s, size_t n) {
     float *p = step_take_buffer(&s->memory, n * sizeof(float));
     if (p == NULL)
@@ -271,9 +295,16 @@ status nn_pass_grad(nn *s, tensor *out, tensor *x) {
     return ST_OK;
 }
 
+/* Backward has come down to `n`, which has not run: parameters first used above it are complete. */
+static void tell_complete(nn *s, const node *n) {
+    for (; s->uses != NULL && s->uses->below == n; s->uses = s->uses->older)
+        s->on_gradient(s->on_gradient_context, s->uses->w);
+}
+
 static status walk(nn *s) {
     for (node *n = s->tape; n != NULL; n = n->older) {
         tensor_priv *out = (tensor_priv *)n->out;
+        tell_complete(s, n);
         if (out->t.grad == NULL && out->kind != TENSOR_LEAF)
             continue; /* the loss does not depend on it */
         TRY(n->back(s, n));
@@ -282,6 +313,7 @@ static status walk(nn *s) {
             out->t.grad = NULL;
         }
     }
+    tell_complete(s, NULL);
     return ST_OK;
 }
 

@@ -3,7 +3,6 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "io/safetensors.h"
-#include "train/weights.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CHECKPOINTS_KEPT = 2, STATE_MAX = 1 << 20 };
+enum { STATE_MAX = 1 << 20 };
 
 /* ---- Blocks of floats as tensors named like the weights ---- */
 
@@ -84,6 +83,7 @@ status checkpoint_write_state(const char *path, const train_state *state, const 
     json_t *settings = json_object(), *root = json_object();
     for (size_t i = 0; i < run->n; i++)
         json_object_set_new(settings, run->key[i], json_string(run->value[i]));
+    json_object_set_new(root, "version", json_integer(CHECKPOINT_VERSION));
     json_object_set_new(root, "step", json_integer((json_int_t)state->step));
     json_object_set_new(root, "since_best", json_integer((json_int_t)state->since_best));
     json_object_set_new(root, "best_loss", isfinite(state->best_loss) ? json_real(state->best_loss) : json_null());
@@ -112,7 +112,18 @@ static status compare_run(const char *path, const json_t *settings, const text_m
     return ST_OK;
 }
 
+static status check_version(const char *path, const json_t *root) {
+    const json_t *version = json_object_get(root, "version");
+    if (!json_is_integer(version) || json_integer_value(version) < 1)
+        return FAIL(ST_FORMAT, "%s: version is missing or not a number", path);
+    if (json_integer_value(version) > CHECKPOINT_VERSION)
+        return FAIL(ST_FORMAT, "%s: written by a newer version of this program (format %lld, this one reads %d)", path,
+                    (long long)json_integer_value(version), CHECKPOINT_VERSION);
+    return ST_OK;
+}
+
 static status parse_state(const char *path, const json_t *root, train_state *state, const text_map *run, int *nranks) {
+    TRY(check_version(path, root));
     const json_t *step = json_object_get(root, "step"), *since = json_object_get(root, "since_best");
     const json_t *best = json_object_get(root, "best_loss"), *ranks = json_object_get(root, "ranks");
     if (!json_is_integer(step) || json_integer_value(step) < 0 || !json_is_integer(since) ||
@@ -187,12 +198,25 @@ status checkpoint_find(const char *folder, bool *found, uint64_t *step) {
     return st;
 }
 
+/* The mark goes first, so that a checkpoint half removed does not count. */
+static status remove_checkpoint(const char *folder, const char *name) {
+    char *path = text_format("%s/%s", folder, name), *done = text_format("%s/DONE", path);
+    status st = ST_OK;
+    if (unlink(done) != 0 && errno != ENOENT && errno != ENOTDIR)
+        st = FAIL(ST_IO, "%s: cannot be removed: %s", done, strerror(errno));
+    if (st == ST_OK)
+        st = file_remove_tree(path);
+    free(done);
+    free(path);
+    return st;
+}
+
 /* Remove all but the newest complete checkpoints, and what writers that died have left. */
-static status remove_old(const char *folder, uint64_t newest) {
+static status remove_old(const char *folder, uint64_t newest, int64_t keep) {
     uint64_t *steps;
     size_t n;
     TRY(list_complete(folder, &steps, &n));
-    uint64_t oldest_kept = n >= CHECKPOINTS_KEPT ? steps[CHECKPOINTS_KEPT - 1] : n > 0 ? steps[n - 1] : newest;
+    uint64_t oldest_kept = n >= (size_t)keep ? steps[keep - 1] : n > 0 ? steps[n - 1] : newest;
     free(steps);
     DIR *dir = opendir(folder);
     if (dir == NULL)
@@ -205,9 +229,7 @@ static status remove_old(const char *folder, uint64_t newest) {
             continue;
         if (entry->d_name[end] == '\0' && step >= oldest_kept)
             continue;
-        char *path = text_format("%s/%s", folder, entry->d_name);
-        st = file_remove_tree(path);
-        free(path);
+        st = remove_checkpoint(folder, entry->d_name);
     }
     closedir(dir);
     return st;
@@ -226,73 +248,70 @@ static status sync_folder(const char *path) {
     return ST_OK;
 }
 
+static const char *const plain[] = {""}, *const moments[] = {"m.", "v."};
+
 static status write_parts(const checkpoint *k, const char *to) {
-    float *weights = NULL;
-    float *moments[] = {k->optimiser->m, k->optimiser->v};
     TRY(file_make_folders(to));
-    TRY(NEW(k->p->ntrained, &weights));
-    weights_get(k->p, weights);
-    status st = write_blocks(to, "trainable.safetensors", k->p, 1, &weights, (const char *const[]){""});
-    memory_free(&weights);
-    TRY(st);
-    TRY(write_blocks(to, "optimizer.safetensors", k->p, 2, moments, (const char *const[]){"m.", "v."}));
-    TRY(write_blocks(to, "ema.safetensors", k->p, 1, &k->average, (const char *const[]){""}));
+    TRY(write_blocks(to, "trainable.safetensors", k->p, 1, &k->weights, plain));
+    TRY(write_blocks(to, "optimizer.safetensors", k->p, 2, (float *const[]){k->m, k->v}, moments));
+    TRY(write_blocks(to, "ema.safetensors", k->p, 1, &k->average, plain));
     if (k->best != NULL)
-        TRY(write_blocks(to, "best.safetensors", k->p, 1, &k->best, (const char *const[]){""}));
+        TRY(write_blocks(to, "best.safetensors", k->p, 1, &k->best, plain));
     char *path = text_format("%s/state.json", to);
-    st = checkpoint_write_state(path, k->state, k->run, k->nranks);
+    status st = checkpoint_write_state(path, k->state, k->run, k->nranks);
     free(path);
     TRY(st);
     return sync_folder(to);
 }
 
 static status write_as(const checkpoint *k, const char *folder, const char *part, const char *name, const char *done) {
+    TRY(lock_check(k->lock));
     TRY(file_remove_tree(part));
     TRY(write_parts(k, part));
+    TRY(lock_check(k->lock));
     TRY(file_remove_tree(name)); /* one that was never marked DONE */
     if (rename(part, name) != 0)
         return FAIL(ST_IO, "%s: cannot be renamed to %s: %s", part, name, strerror(errno));
     TRY(sync_folder(folder));
+    TRY(lock_check(k->lock));
     TRY(file_write(done, "", 0));
-    return remove_old(folder, k->state->step);
+    return remove_old(folder, k->state->step, k->keep);
 }
 
 status checkpoint_write(const checkpoint *k, const char *folder) {
     char *name = text_format("%s/checkpoint-%llu", folder, (unsigned long long)k->state->step);
-    char *part = text_format("%s.part", name), *done = text_format("%s/DONE", name);
+    char *part = text_format("%s.part-%s", name, k->lock != NULL ? lock_token(k->lock) : "");
+    char *done = text_format("%s/DONE", name);
     status st = file_exists(done) ? ST_OK : write_as(k, folder, part, name, done);
+    /* Whatever went wrong, a successor that clears the folder is the better reason. */
+    if (st != ST_OK && lock_check(k->lock) != ST_OK)
+        st = ST_IO;
     free(done);
     free(part);
     free(name);
     return st;
 }
 
-static status read_parts(checkpoint *k, const char *from, float *weights) {
-    float *moments[] = {k->optimiser->m, k->optimiser->v};
-    TRY(read_blocks(from, "trainable.safetensors", k->p, 1, &weights, (const char *const[]){""}));
-    TRY(read_blocks(from, "optimizer.safetensors", k->p, 2, moments, (const char *const[]){"m.", "v."}));
-    TRY(read_blocks(from, "ema.safetensors", k->p, 1, &k->average, (const char *const[]){""}));
+static status read_parts(checkpoint *k, const char *from) {
+    TRY(read_blocks(from, "trainable.safetensors", k->p, 1, &k->weights, plain));
+    TRY(read_blocks(from, "optimizer.safetensors", k->p, 2, (float *const[]){k->m, k->v}, moments));
+    TRY(read_blocks(from, "ema.safetensors", k->p, 1, &k->average, plain));
     if (k->best != NULL)
-        TRY(read_blocks(from, "best.safetensors", k->p, 1, &k->best, (const char *const[]){""}));
+        TRY(read_blocks(from, "best.safetensors", k->p, 1, &k->best, plain));
     return ST_OK;
 }
 
 status checkpoint_read(checkpoint *k, const char *folder, uint64_t step, int *nranks) {
     char *from = text_format("%s/checkpoint-%llu", folder, (unsigned long long)step);
     char *path = text_format("%s/state.json", from);
-    float *weights = NULL;
     status st;
     TRY_TO(out, checkpoint_read_state(path, k->state, k->run, nranks));
     if (k->state->step != step) {
         st = FAIL(ST_FORMAT, "%s: says step %llu", path, (unsigned long long)k->state->step);
         goto out;
     }
-    TRY_TO(out, NEW(k->p->ntrained, &weights));
-    TRY_TO(out, read_parts(k, from, weights));
-    weights_set(k->p, weights);
-    k->optimiser->step = step;
+    st = read_parts(k, from);
 out:
-    memory_free(&weights);
     free(path);
     free(from);
     return st;

@@ -1,6 +1,7 @@
 /* ndtrain: train the base model, a ControlNet or a LoRA on a dataset. */
 #include "base/log.h"
 #include "base/stop.h"
+#include "dist/join.h"
 #include "train/train.h"
 
 int main(int argc, char **argv) {
@@ -17,7 +18,9 @@ int main(int argc, char **argv) {
         st = comm_open(&c);
     if (st == ST_OK) {
         log_setup("ndtrain", comm_rank(c), comm_size(c), e->quiet);
-        st = train_run(e, c);
+        st = comm_join(c, e);
+        if (st == ST_OK)
+            st = train_run(e, c);
     }
     experiment_free(&e);
     return comm_finish(&c, st);

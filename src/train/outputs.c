@@ -1,19 +1,27 @@
 /* What a run leaves and finds again: checkpoints, the record, the weights in the model folder, the mark of the end. */
 #include "base/file.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "train/trainer.h"
 #include "train/weights.h"
+#include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+/* Without weights: those are where the model has them. */
 static checkpoint checkpoint_of(trainer *t) {
     return (checkpoint){.p = t->p,
-                        .optimiser = &t->optimiser,
+                        .m = t->optimiser.m,
+                        .v = t->optimiser.v,
                         .average = t->average,
                         .best = t->best,
                         .state = &t->state,
                         .run = &t->run,
-                        .nranks = comm_size(t->c)};
+                        .nranks = comm_size(t->c),
+                        .keep = t->e->train.keep_checkpoints,
+                        .lock = t->lock};
 }
 
 /* The last file that the mode writes into the model folder (malloc, caller frees). */
@@ -30,13 +38,25 @@ typedef struct found {
     uint64_t finished, checkpoint, step;
 } found;
 
+/* One attempt at a time in a folder. The lock lies beside it, because train.resume=no removes the folder. */
+static status take_folder(trainer *t) {
+    char *path = text_format("%s.lock", t->folder), *parent = text_format("%s/train", t->e->out);
+    status st = file_make_folders(parent);
+    if (st == ST_OK)
+        st = lock_take(path, &t->lock);
+    free(parent);
+    free(path);
+    return st;
+}
+
 /* Rank 0 looks, so that all go on from the same step whatever their view of the file system. */
 static status look(trainer *t, found *f) {
     char *mark = text_format("%s/finished.json", t->folder), *output = output_path(t);
     bool there = false;
     status st = ST_OK;
     *f = (found){0};
-    if (!t->e->train.resume)
+    st = take_folder(t);
+    if (st == ST_OK && !t->e->train.resume)
         st = file_remove_tree(t->folder);
     f->finished = file_exists(mark) && file_exists(output);
     if (st == ST_OK)
@@ -58,20 +78,49 @@ static status read_mark(trainer *t) {
 static status read_checkpoint(trainer *t, uint64_t step) {
     checkpoint k = checkpoint_of(t);
     int nranks = 0;
-    TRY(checkpoint_read(&k, t->folder, step, &nranks));
+    TRY(NEW(t->p->ntrained, &k.weights));
+    status st = checkpoint_read(&k, t->folder, step, &nranks);
+    if (st == ST_OK) {
+        weights_set(t->p, k.weights);
+        t->optimiser.step = step;
+    }
+    memory_free(&k.weights);
+    TRY(st);
     log_job("%s: going on from step %llu", t->mode, (unsigned long long)step);
-    if (nranks != comm_size(t->c))
+    if (nranks != comm_size(t->c) && !t->e->train.deterministic)
         log_job("%s: up to here %d ranks worked, now %d: same samples, other rounding", t->mode, nranks,
                 comm_size(t->c));
     return ST_OK;
 }
 
+/* What attempts that were killed in the middle of a file have left. They are gone: this one has the lock. */
+static status remove_parts(const char *folder) {
+    DIR *dir = opendir(folder);
+    if (dir == NULL)
+        return FAIL(ST_IO, "%s: %s", folder, strerror(errno));
+    status st = ST_OK;
+    for (struct dirent *entry; st == ST_OK && (entry = readdir(dir)) != NULL;) {
+        if (strstr(entry->d_name, ".part-") == NULL)
+            continue;
+        char *path = text_format("%s/%s", folder, entry->d_name);
+        st = file_remove_tree(path);
+        free(path);
+    }
+    closedir(dir);
+    return st;
+}
+
 static status open_record(trainer *t) {
     TRY(file_make_folders(t->folder));
+    TRY(remove_parts(t->folder));
     char *settings = text_format("%s/config.yaml", t->folder), *path = text_format("%s/loss.jsonl", t->folder);
     status st = experiment_save(t->e, settings);
     if (st == ST_OK)
         st = record_open(&t->record, path, t->state.step);
+    if (st == ST_OK) {
+        checkpoint k = checkpoint_of(t);
+        st = writer_new(&k, t->folder, &t->writer);
+    }
     free(settings);
     free(path);
     return st;
@@ -133,11 +182,22 @@ status trainer_foresee(const trainer *t) {
 
 /* ---- Leaving something ---- */
 
+void trainer_checkpoint_soon(trainer *t, bool due) {
+    checkpoint k = checkpoint_of(t);
+    t->checkpoint_due = t->checkpoint_due || due;
+    if (t->writer == NULL || !t->checkpoint_due || writer_is_busy(t->writer))
+        return;
+    t->checkpoint_due = false;
+    writer_start(t->writer, &k);
+}
+
 status trainer_checkpoint(trainer *t) {
     checkpoint k = checkpoint_of(t);
     status st = t->record_status;
-    if (st == ST_OK && comm_rank(t->c) == 0)
-        st = checkpoint_write(&k, t->folder);
+    if (st == ST_OK && t->writer != NULL) {
+        writer_start(t->writer, &k);
+        st = writer_wait(t->writer);
+    }
     return comm_agree(t->c, st);
 }
 
@@ -173,6 +233,7 @@ static void warn_of_old_parts(const trainer *t) {
 }
 
 static status save_weights(trainer *t) {
+    TRY(lock_check(t->lock));
     weights_set(t->p, t->best != NULL ? t->best : t->average);
     switch ((train_mode)t->e->train.mode) {
     case TRAIN_BASE:

@@ -1,5 +1,5 @@
 /* What a run would use and cost, from the shapes alone: for --dry-run. */
-#include "train/trainer.h"
+#include "train/gradient.h"
 #include <stdio.h>
 
 static const double MEBI = 1048576.0;
@@ -58,8 +58,10 @@ void trainer_describe(const trainer *t) {
     size_t blocks = e->train.patience > 0 ? 5 : 4; /* gradient, two moments, average, best */
     double sample = (double)(d->rows * (3 * d->cells + CONTROL_WIDTH)) * sizeof(float);
     double flows = (double)d->first[d->nflows] * (double)(data_row_nbytes(d) + sizeof *d->shapes);
-    double weights = (double)(count_all(t->p) + blocks * t->p->ntrained) * sizeof(float);
-    double session = plan_session_nbytes(t, t->n), samples = sample * (double)t->n;
+    blocks += e->train.patience > 0 ? 5 : 4; /* the copy that is written as a checkpoint, on rank 0 */
+    double weights = (double)(count_all(t->p) + blocks * t->p->ntrained + gradient_nfloats(t)) * sizeof(float);
+    double session = plan_session_nbytes(t, e->train.deterministic ? (size_t)e->train.slice : t->n),
+           samples = 2 * sample * (double)t->n;
     describe_flows(d);
     printf("mode: %s\n", t->mode);
     printf("parameters: %zu, trained %zu\n", count_all(t->p), t->p->ntrained);

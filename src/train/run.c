@@ -1,7 +1,8 @@
 /* The settings that the weights depend on, as text: what a checkpoint was made with, and what a resumed run must match.
  *
- * Not among them: number of ranks and threads (they change the last digits only), how often checkpoints are written,
- * paths. The base under a ControlNet or LoRA and the flows themselves go in as hashes. */
+ * Not among them: number of ranks and threads (they change the last digits only; in a deterministic run ranks do not,
+ * and threads belong here), how often checkpoints are written, paths. The base under a ControlNet or LoRA and the flows
+ * themselves go in as hashes. */
 #include "base/file.h"
 #include "base/memory.h"
 #include "train/trainer.h"
@@ -9,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RUN_MAX = 32 };
+enum { RUN_MAX = 40 };
 
 __attribute__((format(printf, 3, 4))) static void add(text_map *run, const char *key, const char *format, ...) {
     ASSERT(run->n < RUN_MAX);
@@ -20,6 +21,12 @@ __attribute__((format(printf, 3, 4))) static void add(text_map *run, const char 
     va_end(arguments);
     run->key[run->n] = text_copy(key);
     run->value[run->n++] = text_copy(text);
+}
+
+static void add_text(text_map *run, const char *key, const char *value) {
+    ASSERT(run->n < RUN_MAX);
+    run->key[run->n] = text_copy(key);
+    run->value[run->n++] = text_copy(value);
 }
 
 static void add_list(text_map *run, const char *key, const text_list *list) {
@@ -38,6 +45,11 @@ static void add_training(text_map *run, const trainer *t) {
     const experiment *e = t->e;
     char key[64];
     add(run, "seed", "%lld", (long long)e->seed);
+    add(run, "train.deterministic", "%s", e->train.deterministic ? "yes" : "no");
+    if (e->train.deterministic) {
+        add(run, "train.slice", "%lld", (long long)e->train.slice);
+        add(run, "threads", "%d", t->threads);
+    }
     snprintf(key, sizeof key, "train.%s.steps", t->mode);
     add(run, key, "%lld", (long long)t->phase->steps);
     snprintf(key, sizeof key, "train.%s.learning_rate", t->mode);
@@ -80,6 +92,7 @@ status trainer_list_run(trainer *t) {
     text_map *run = &t->run;
     TRY(NEW(RUN_MAX, &run->key));
     TRY(NEW(RUN_MAX, &run->value));
+    add_text(run, "name", t->e->name);
     add_training(run, t);
     add_model(run, model_get_config(t->model));
     if (t->e->train.mode == TRAIN_BASE)

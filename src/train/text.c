@@ -39,10 +39,11 @@ tensor *text_on_tape(trainer *t) {
         t->sample_row[i] = b->label[i] < 0 ? (int32_t)nprompts : t->prompt_row[b->label[i]];
 
     nn *s = t->session;
+    /* The null prompt after the encoder: its gradient is then complete before the encoder's backward pass begins. */
+    tensor *prompts = nprompts > 0 ? model_embed_text_tape(s, t->model, nprompts, t->prompts) : NULL;
     tensor *rows = model_null_text(s, t->model);
     if (nprompts > 0) {
         /* Rows one under the other are one long row side by side. */
-        tensor *prompts = model_embed_text_tape(s, t->model, nprompts, t->prompts);
         prompts = nn_view(s, prompts, 2, (size_t[]){1, nprompts * width});
         rows = nn_view(s, op_concat(s, prompts, rows), 2, (size_t[]){nprompts + 1, width});
     }

@@ -19,11 +19,21 @@ static void announce(const trainer *t) {
             t->threads);
 }
 
+/* What the exchange of gradients took in the background, and how much of it the steps had to wait for. */
+static void say_exchange(const trainer *t) {
+    double busy, waited;
+    comm_sum_seconds(t->c, &busy, &waited);
+    if (busy > 0)
+        log_job("%s: %.2f s of exchanging gradients, %.2f s of them waited for (%.0f %% hidden behind backward)",
+                t->mode, busy, waited, 100 * (1 - (waited < busy ? waited / busy : 1)));
+}
+
 static status loop(trainer *t) {
     progress shown;
     bool stop = false;
     char detail[64];
     progress_start(&shown, t->mode, "steps", t->state.step, (uint64_t)t->phase->steps);
+    comm_set_in_step(t->c, true);
     while (!trainer_is_done(t)) {
         TRY(trainer_step(t, &stop));
         if (trainer_is_due(t, t->e->train.validate_every))
@@ -32,13 +42,18 @@ static status loop(trainer *t) {
         progress_update(&shown, t->state.step, detail);
         if (trainer_is_done(t))
             break;
-        if (stop || trainer_is_due(t, t->e->train.checkpoint_every))
-            TRY(trainer_checkpoint(t));
-        if (stop)
-            return FAIL(ST_STOPPED, "stopped after step %llu of %lld; the same command goes on from %s/checkpoint-%llu",
-                        (unsigned long long)t->state.step, (long long)t->phase->steps, t->folder,
-                        (unsigned long long)t->state.step);
+        if (!stop) {
+            trainer_checkpoint_soon(t, trainer_is_due(t, t->e->train.checkpoint_every));
+            continue;
+        }
+        comm_set_in_step(t->c, false); /* the disk takes its time */
+        TRY(trainer_checkpoint(t));
+        return FAIL(ST_STOPPED, "stopped after step %llu of %lld; the same command goes on from %s/checkpoint-%llu",
+                    (unsigned long long)t->state.step, (long long)t->phase->steps, t->folder,
+                    (unsigned long long)t->state.step);
     }
+    comm_set_in_step(t->c, false);
+    say_exchange(t);
     progress_end(&shown);
     return trainer_finish(t);
 }

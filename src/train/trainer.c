@@ -3,7 +3,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/progress.h"
-#include "base/stop.h"
+#include "train/gradient.h"
 #include "train/rate.h"
 #include "train/weights.h"
 #include <float.h>
@@ -21,6 +21,15 @@ static status check_settings(const trainer *t) {
     if (e->train.batch < comm_size(t->c))
         return FAIL(ST_USAGE, "train.batch: %lld flows cannot be shared by %d ranks; use fewer ranks or a larger batch",
                     (long long)e->train.batch, comm_size(t->c));
+    if (e->train.deterministic && e->train.batch % e->train.slice != 0)
+        return FAIL(ST_USAGE, "train.deterministic: train.batch %lld is not a multiple of train.slice %lld",
+                    (long long)e->train.batch, (long long)e->train.slice);
+    if (e->train.deterministic && e->train.batch / e->train.slice < comm_size(t->c))
+        return FAIL(
+            ST_USAGE,
+            "train.deterministic: %lld slices of %lld flows (train.slice) cannot be shared by %d ranks; use fewer "
+            "ranks, a larger train.batch or a smaller train.slice",
+            (long long)(e->train.batch / e->train.slice), (long long)e->train.slice, comm_size(t->c));
     if (e->train.patience > 0 && e->train.validate_share == 0)
         return FAIL(ST_USAGE, "train.patience stops on the validation loss: it needs train.validate_share above 0");
     if (e->model.context >= e->model.packets)
@@ -112,13 +121,12 @@ status trainer_open(trainer **out, const experiment *e, comm *c) {
                : e->train.mode == TRAIN_CONTROL ? &e->train.control
                                                 : &e->train.lora;
     t->folder = text_format("%s/train/%s", e->out, t->mode);
-    t->threads = comm_threads(c, e->threads);
+    /* Sums are cut by the number of threads: it must not follow from the ranks where their number must not matter. */
+    t->threads = e->train.deterministic && e->threads == 0 ? 1 : comm_threads(c, e->threads);
     t->state.best_loss = INFINITY;
     t->validation_loss = -1;
-    uint64_t size = (uint64_t)e->train.batch, rank = (uint64_t)comm_rank(c), nranks = (uint64_t)comm_size(c);
-    t->rule = (batch_rule){(uint64_t)e->seed, size, e->train.drop_prompt, e->train.drop_control};
-    t->first = rank * size / nranks;
-    t->n = (rank + 1) * size / nranks - t->first;
+    t->rule = (batch_rule){(uint64_t)e->seed, (size_t)e->train.batch, e->train.drop_prompt, e->train.drop_control};
+    gradient_share(t, &t->first, &t->n);
     TRY(comm_agree(c, open_parts(t)));
     TRY(trainer_check_same(t, t->data->hash, "flows"));
     return trainer_check_same(t, weights_hash(t->p), "model");
@@ -133,12 +141,14 @@ static status prepare_parts(trainer *t) {
     if (t->e->train.patience > 0)
         TRY(NEW(t->p->ntrained, &t->best));
     TRY(batch_new(&t->batch, t->data, &t->rule, t->n));
+    TRY(batch_new(&t->next, t->data, &t->rule, t->n));
     TRY(NEW((nlabels + 1) * width, &t->text));
     TRY(NEW(t->n * width, &t->sample_text));
     TRY(NEW(t->n, &t->sample_row));
     TRY(NEW(nlabels, &t->prompts));
     TRY(NEW(nlabels + 1, &t->prompt_row));
     weights_get(t->p, t->average);
+    TRY(gradient_open(t, &t->gradient));
     return text_embed(t);
 }
 
@@ -150,9 +160,13 @@ void trainer_close(trainer **out) {
     trainer *t = *out;
     if (t == NULL)
         return;
+    writer_free(&t->writer);
+    lock_release(&t->lock);
     record_close(&t->record);
+    gradient_close(&t->gradient);
     trainer_free_run(t);
     batch_free(&t->batch);
+    batch_free(&t->next);
     memory_free(&t->text);
     memory_free(&t->sample_text);
     memory_free(&t->sample_row);
@@ -181,23 +195,37 @@ tensor *trainer_predict(trainer *t, tensor *text) {
     return model_predict(t->session, t->model, &in);
 }
 
-/* This rank's part of the loss and of its gradient: both are to be summed over the ranks. */
-static status local_gradient(trainer *t, double *loss) {
+void trainer_draw_ahead(trainer *t) {
+    batch_draw(&t->next, t->data, &t->rule, t->state.step + 1, t->first, t->n, t->threads);
+    t->made_ahead = true;
+}
+
+/* Into t->batch. */
+static void draw(trainer *t, size_t first, size_t n) {
+    if (t->made_ahead) {
+        batch kept = t->batch;
+        t->batch = t->next;
+        t->next = kept;
+    } else {
+        batch_draw(&t->batch, t->data, &t->rule, t->state.step, first, n, t->threads);
+    }
+    t->made_ahead = false;
+}
+
+status trainer_differentiate(trainer *t, size_t first, size_t n, double *loss) {
     nn *s = t->session;
-    batch_draw(&t->batch, t->data, &t->rule, t->state.step, t->first, t->n, t->threads);
-    params_zero_grad(t->p);
+    draw(t, first, n);
     nn_begin(s, true);
     tensor *text = t->e->train.mode == TRAIN_BASE ? text_on_tape(t) : text_embedded(t);
     tensor *mean = op_mse(s, trainer_predict(t, text), t->batch.x0, t->batch.weight);
-    tensor *part = op_scale(s, mean, (float)t->n / (float)t->rule.size);
+    tensor *part = op_scale(s, mean, (float)n / (float)t->rule.size);
     TRY(nn_backward(s, part));
-    *loss = (double)mean->data[0] * (double)t->n / (double)t->rule.size;
+    *loss = (double)mean->data[0] * (double)n / (double)t->rule.size;
     return ST_OK;
 }
 
 static status update(trainer *t, double *norm, double *rate) {
     float limit = t->e->train.clip > 0 ? (float)t->e->train.clip : FLT_MAX;
-    TRY(comm_sum_f32(t->c, t->p->grads, t->p->ntrained));
     *norm = params_clip_grad(t->p, limit);
     if (!isfinite(t->loss) || !isfinite(*norm))
         return FAIL(ST_RANGE, "step %llu: the loss is %g and the norm of its gradient %g; lower train.%s.learning_rate",
@@ -211,15 +239,10 @@ static status update(trainer *t, double *norm, double *rate) {
 }
 
 status trainer_step(trainer *t, bool *stop) {
-    double started = time_seconds(), norm, rate, part = 0;
-    status st = t->record_status != ST_OK ? t->record_status : local_gradient(t, &part);
-    /* One exchange of three numbers tells every rank the loss, whether one has failed, and whether one must stop. */
-    double sum[] = {part, st != ST_OK, stop_requested()};
-    TRY(comm_sum_f64(t->c, sum, 3));
-    if (sum[1] > 0)
-        return comm_agree(t->c, st);
-    t->loss = sum[0];
-    *stop = sum[2] > 0;
+    double started = time_seconds(), norm, rate;
+    comm_set_step(t->c, t->state.step + 1);
+    status before = t->record_status != ST_OK ? t->record_status : writer_status(t->writer);
+    TRY(gradient_step(t, before, stop));
     TRY(update(t, &norm, &rate));
     double took = time_seconds() - started;
     t->state.seconds += took;

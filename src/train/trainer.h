@@ -10,6 +10,7 @@
 #include "train/batch.h"
 #include "train/checkpoint.h"
 #include "train/record.h"
+#include "train/writer.h"
 
 typedef struct trainer {
     const experiment *e;
@@ -29,7 +30,8 @@ typedef struct trainer {
 
     batch_rule rule;
     size_t first, n; /* this rank's samples of a step */
-    batch batch;
+    batch batch, next; /* of this step; of the one after it, where it was made ahead */
+    bool made_ahead;
     float *text;          /* (nlabels + 1, W) embeddings of the prompts; the last row is the null prompt */
     float *sample_text;   /* (capacity, W) */
     int32_t *sample_row;  /* (capacity) */
@@ -41,6 +43,10 @@ typedef struct trainer {
     double loss, validation_loss; /* the latest, for the progress line; validation_loss is negative before the first */
     record record;                /* rank 0 */
     status record_status;
+    struct gradient *gradient; /* gradient.h */
+    lock *lock;                /* rank 0: of the folder, FOLDER.lock */
+    writer *writer;            /* rank 0 */
+    bool checkpoint_due;
 } trainer;
 
 /* Read the dataset, make or load the model, agree with all ranks. After this trainer_describe may be called. */
@@ -63,6 +69,10 @@ status trainer_step(trainer *t, bool *stop);
 /* validate.c: loss of the averaged weights on the validation flows; keeps the best. Does nothing where there are none.
  */
 status trainer_validate(trainer *t);
+/* Between two steps, local: a checkpoint is due (or was, when the writer had not finished the one before): a copy of it
+ * is written in the background. What fails is told to all by the next step. */
+void trainer_checkpoint_soon(trainer *t, bool due);
+/* A checkpoint of this step is on disk. */
 status trainer_checkpoint(trainer *t);
 /* Last checkpoint, then the weights into the model folder, then the mark that the run is finished. */
 status trainer_finish(trainer *t);
@@ -72,6 +82,13 @@ bool trainer_is_done(const trainer *t);
 bool trainer_is_due(const trainer *t, int64_t every);
 /* "loss 0.123 val 0.140" */
 void trainer_detail(const trainer *t, char *text, size_t nbytes);
+
+/* Loss and gradient of samples first .. first+n-1 of the present step, weighed by their share of the batch: to be
+ * summed over all of them. The gradient is added to p->grads. Local. */
+status trainer_differentiate(trainer *t, size_t first, size_t n, double *loss);
+
+/* Make this rank's samples of the next step now: they need no weights. Local. */
+void trainer_draw_ahead(trainer *t);
 
 /* The model's clean rows for t->batch, conditioned by text (N, W). Local, between nn_begin and the next. */
 tensor *trainer_predict(trainer *t, tensor *text);

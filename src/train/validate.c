@@ -1,7 +1,7 @@
 /* Validation: the loss of the averaged weights on flows that the gradient never saw. */
 #include "base/memory.h"
 #include "base/progress.h"
-#include "train/trainer.h"
+#include "train/gradient.h"
 #include "train/weights.h"
 #include <math.h>
 #include <string.h>
@@ -26,14 +26,14 @@ static status evaluate(trainer *t, size_t first, size_t n, double *loss) {
 
 /* This rank's part of all evaluations, under the averaged weights. */
 static status evaluate_part(trainer *t, size_t total, double *loss) {
-    size_t rank = (size_t)comm_rank(t->c), nranks = (size_t)comm_size(t->c);
-    size_t end = (rank + 1) * total / nranks;
+    size_t first, end, most = t->e->train.deterministic ? (size_t)t->e->train.slice : t->batch.capacity;
     status st = ST_OK;
+    gradient_share_evaluations(t, total, &first, &end);
     weights_swap(t->p, t->average);
     if (t->e->train.mode == TRAIN_BASE)
         st = text_embed(t);
-    for (size_t first = rank * total / nranks, n; st == ST_OK && first < end; first += n) {
-        n = end - first < t->batch.capacity ? end - first : t->batch.capacity;
+    for (size_t n; st == ST_OK && first < end; first += n) {
+        n = end - first < most ? end - first : most;
         st = evaluate(t, first, n, loss);
     }
     weights_swap(t->p, t->average);

@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "dist/comm.h"
 #include "dist/comm_priv.h"
+#include "dist/tree.h"
 #ifdef ND_HAVE_MPI
 #include "dist/comm_mpi_priv.h"
 #endif
@@ -90,6 +91,85 @@ static void sums_do_not_depend_on_the_piece(void **state) {
     check_sum_f32(100, false);
     check_sum_f64(100);
     comm_set_limits(c, PIECE_NBYTES, 10);
+}
+
+/* Many sums under way at once, other calls in between; the bytes are those of a sum in rank order. */
+static void background_sums_are_the_same(void **state) {
+    enum { SUMS = 12, EACH = 700 };
+    static float x[SUMS][EACH], wanted[SUMS][EACH];
+    for (int round = 0; round < 3; round++) {
+        for (int k = 0; k < SUMS; k++) {
+            size_t n = (size_t)(k * k * 5 + round);
+            for (size_t i = 0; i < n; i++) {
+                wanted[k][i] = (float)input(0, i, (uint64_t)k);
+                for (int r = 1; r < comm_size(c); r++)
+                    wanted[k][i] += (float)input(r, i, (uint64_t)k);
+                x[k][i] = (float)input(comm_rank(c), i, (uint64_t)k);
+            }
+            assert_ok(comm_sum_start(c, x[k], n));
+            if (k % 4 == round)
+                check_sum_f32(100, false);
+        }
+        assert_ok(comm_sum_wait(c));
+        assert_ok(comm_sum_wait(c)); /* nothing is under way: returns */
+        for (int k = 0; k < SUMS; k++)
+            assert_memory_equal(x[k], wanted[k], (size_t)(k * k * 5 + round) * sizeof(float));
+    }
+    double busy, waited;
+    comm_sum_seconds(c, &busy, &waited);
+    assert_true(comm_size(c) == 1 ? busy == 0 : busy > 0 && waited >= 0);
+}
+
+/* Leaf i of `nleaves` is input(i, ...): the sum is the same bytes however many ranks hold them. */
+static void check_tree(uint64_t nleaves, size_t n) {
+    static float held[32][300], alone[32][300], sum[300];
+    float *block[32];
+    tree_stack mine = {.nleaves = nleaves}, all = {.nleaves = nleaves};
+    uint64_t first, end;
+    tree_share(nleaves, comm_rank(c), comm_size(c), &first, &end);
+    for (uint64_t leaf = 0; leaf < nleaves; leaf++) {
+        for (int own = 0; own < 2; own++) { /* this rank's leaves, and all of them */
+            tree_stack *stack = own ? &mine : &all;
+            float(*to)[300] = own ? held : alone;
+            size_t top = stack->n;
+            if (own && (leaf < first || leaf >= end))
+                continue;
+            for (size_t i = 0; i < n; i++)
+                to[top][i] = (float)input((int)leaf, i, n);
+            for (size_t merges = tree_push(stack, (tree_node){leaf, 0}); merges > 0; merges--, top--)
+                for (size_t i = 0; i < n; i++)
+                    to[top - 1][i] += to[top][i];
+        }
+    }
+    for (size_t i = 0; i < 32; i++)
+        block[i] = held[i];
+    assert_ok(comm_sum_tree_f32(c, nleaves, block, n, sum));
+    assert_memory_equal(sum, alone[0], n * sizeof *sum);
+}
+
+static void tree_sums_do_not_depend_on_ranks(void **state) {
+    static const size_t sizes[] = {0, 1, 2, 5, 33, 300};
+    for (uint64_t nleaves = (uint64_t)comm_size(c); nleaves < 14; nleaves++)
+        for (size_t k = 0; k < sizeof sizes / sizeof sizes[0]; k++)
+            check_tree(nleaves, sizes[k]);
+}
+
+static void other_texts_are_found(void **state) {
+    char text[64];
+    assert_ok(comm_check_same(c, "text", ""));
+    assert_ok(comm_check_same(c, "text", "one: 1\ntwo: 2\n"));
+    int odd = comm_size(c) - 1;
+    snprintf(text, sizeof text, "one: 1\ntwo: %d\n", comm_rank(c) == odd ? 3 : 2);
+    status st = comm_check_same(c, "text", text);
+    if (comm_size(c) == 1) {
+        assert_int_equal(st, ST_OK);
+        return;
+    }
+    assert_int_equal(st, ST_USAGE);
+    char *wanted = text_format("rank %d: another text than rank 0: 'two: 3', there 'two: 2'", odd);
+    assert_string_equal(status_message(), wanted);
+    free(wanted);
+    assert_status(ST_USAGE, comm_check_same(c, "text", comm_rank(c) == odd ? "one: 1\n" : "one: 1\ntwo: 2\n"));
 }
 
 static void counts_add_up_exactly(void **state) {
@@ -317,6 +397,9 @@ int main(void) {
         cmocka_unit_test(threads_share_the_node),
         cmocka_unit_test(sums_are_in_rank_order),
         cmocka_unit_test(sums_do_not_depend_on_the_piece),
+        cmocka_unit_test(background_sums_are_the_same),
+        cmocka_unit_test(tree_sums_do_not_depend_on_ranks),
+        cmocka_unit_test(other_texts_are_found),
         cmocka_unit_test(counts_add_up_exactly),
         cmocka_unit_test(agreement_takes_the_lowest_failure),
         cmocka_unit_test(any_is_an_or),

@@ -81,3 +81,14 @@ launch 2 "$ND_BIN/ndtrain" "${long[@]}"
 launch 2 "$ND_BIN/ndtrain" "${long[@]}" out="$work/straight"
 cmp "$work/long/model/transformer/diffusion_pytorch_model.safetensors" \
     "$work/straight/model/transformer/diffusion_pytorch_model.safetensors" || fail "resumed on two ranks: other weights"
+
+# A rank that stands still ends the job on all, with the step and its name.
+launch 3 bash -c 'echo $$ >"$0/rank-$OMPI_COMM_WORLD_RANK"; exec "$@"' "$work" "$ND_BIN/ndtrain" "$work/tiny.yaml" \
+    train.base.steps=100000 comm.timeout=1 out="$work/stuck" 2>"$work/log" &
+pid=$!
+wait_lines "$work/stuck/train/base/loss.jsonl" 20
+kill -STOP "$(cat "$work/rank-2")"
+code=0
+wait $pid || code=$?
+[ $code -eq 1 ] && [ "$(grep -c 'error: rank 0 on .*: step [0-9]*: .*; not there: rank 2 on .*no sign of life' "$work/log")" -eq 1 ] ||
+    { cat "$work/log" >&2; fail "a rank that stands still: exit code $code"; }

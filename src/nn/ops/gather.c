@@ -37,6 +37,7 @@ static tensor *gather(nn *s, const float *from, size_t nrows, size_t c, const in
         memcpy(out->data + i * c, from + (size_t)index[i] * c, c * sizeof *from);
     }
     if (table != NULL ? param_wants_grad(s, table) : x->needs_grad) {
+        nn_note_use(s, table);
         gather_node *g = nn_record(s, sizeof *g, out, gather_back);
         int32_t *copy = nn_take(s, n, sizeof *copy);
         if (g == NULL || copy == NULL)

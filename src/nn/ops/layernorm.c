@@ -74,6 +74,8 @@ tensor *op_layernorm(nn *s, tensor *x, param *gain, param *bias, float epsilon) 
         .bias = bias};
     form.shape.gain_offset = gain == NULL ? 1 : 0;
     bool wanted = x->needs_grad || param_wants_grad(s, gain) || param_wants_grad(s, bias);
+    nn_note_use(s, gain);
+    nn_note_use(s, bias);
     return normalise(s, form, gain == NULL ? NULL : gain->data, bias == NULL ? NULL : bias->data, wanted);
 }
 

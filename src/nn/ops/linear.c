@@ -48,6 +48,8 @@ tensor *op_linear(nn *s, tensor *x, param *w, param *b) {
     if (st != ST_OK)
         return nn_fail(s, st);
     if (x->needs_grad || param_wants_grad(s, w) || param_wants_grad(s, b)) {
+        nn_note_use(s, w);
+        nn_note_use(s, b);
         linear_node *n = nn_record(s, sizeof *n, y, linear_back);
         if (n == NULL)
             return NULL;

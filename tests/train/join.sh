@@ -1,0 +1,44 @@
+#!/bin/bash
+# What ranks must have in common: configuration, build, data; and clocks, which are warned of.
+# usage: join.sh CLOCK-LIBRARY
+source "$(dirname "$0")/common.sh"
+clock=$1
+# each SCRIPT: two ranks, SCRIPT decides by $r
+each() {
+    mpirun.openmpi --oversubscribe --bind-to none -np 2 bash -c 'r=$OMPI_COMM_WORLD_RANK; '"$1" "$ND_BIN/ndtrain" \
+        "$work/tiny.yaml" train.base.steps=2 train.validate_every=2
+}
+
+expect 2 "rank 1: another configuration than rank 0: 'train.batch: 10', there 'train.batch: 8'" \
+    each 'exec "$0" "$@" train.batch=$((8 + 2 * r))'
+[ "$(grep -c error "$work/log")" -eq 1 ] || fail "the error was not printed once"
+cp "$work/tiny.yaml" "$work/other.yaml"
+echo 'name: other' >>"$work/other.yaml"
+expect 2 "rank 1: another configuration than rank 0: 'name: \"\?other" each 'shift; [ $r = 0 ] && f=tiny || f=other
+    exec "$0" "'"$work"'/$f.yaml" "$@"'
+# The same settings from another place are the same.
+cp "$work/tiny.yaml" "$work/copy.yaml"
+each 'shift; [ $r = 0 ] && f=tiny || f=copy; exec "$0" "'"$work"'/$f.yaml" "$@" out="'"$work"'/copied"'
+
+{ cat "$ND_BIN/ndtrain"; echo; } >"$work/ndtrain"
+chmod +x "$work/ndtrain"
+expect 2 "rank 1: another build of the program than rank 0: $work/ndtrain on " \
+    each '[ $r = 0 ] || exec "'"$work"'/ndtrain" "$@"; exec "$0" "$@"'
+
+mkdir "$work/here" "$work/there"
+cp "$work/dataset.h5" "$work/here/"
+expect 1 'rank 1: .*dataset.h5' each '[ $r = 0 ] && cd "'"$work"'/here" || cd "'"$work"'/there"
+    exec "$0" "$@" data.dataset=dataset.h5 out="'"$work"'/x"'
+[ "$(grep -c error "$work/log")" -eq 1 ] || fail "the error was not printed once"
+
+# The other programs ask too.
+for program in ndencode ndgen ndeval; do
+    [ -x "$ND_BIN/$program" ] || continue
+    expect 2 "rank 1: another configuration than rank 0: 'seed: 2', there 'seed: 1'" \
+        each 'exec "${0%/*}/'$program'" "$1" seed=$((r + 1))'
+done
+
+expect 0 'warning: the clock of rank 1 on .* is 3600 s ahead of that of rank 0' \
+    each '[ $r = 0 ] || export LD_PRELOAD="'"$clock"'" CLOCK_SHIFT=3600; exec "$0" "$@" out="'"$work"'/clock"'
+each 'export LD_PRELOAD="'"$clock"'" CLOCK_SHIFT=$((20 * r)); exec "$0" "$@" out="'"$work"'/near"' 2>"$work/log"
+[ ! -s "$work/log" ] || { cat "$work/log" >&2; fail "clocks 20 s apart are warned of"; }
