@@ -98,6 +98,20 @@ check "bare sbatch: the job ends well" wait_for 40 is "$job" COMPLETED
 check "without labels for a LoRA there is none" log_has "$job" 'no labels for a LoRA'
 check "the GPUs that were asked for" sh -c "scontrol show job $job -o | grep -q 'gres:gpu:1'"
 
+# --- a task of an array comes back alone
+cp -r "$(fresh task-1)" "$work/task-2"
+# shellcheck disable=SC2016
+array=$(sbatch --parsable --array=1-2 -n1 --requeue --open-mode=append -o "$work/logs/array-%a.log" \
+    --wrap "exec slurm/finetune.sh '$config' out='$work/task-'\$SLURM_ARRAY_TASK_ID train.mode=base")
+under_way "$work/task-1" 50
+under_way "$work/task-2" 50
+# (the number of one of the tasks is that of the whole array)
+scancel --signal=USR1 --batch "${array}_1"
+check "a stopped task of an array ends well" wait_for 40 is "${array}_1" COMPLETED
+check "after one restart" [ "$(job_restarts "${array}_1")" = 1 ]
+check "the other task was left alone" sh -c "! grep -q queueing '$work/logs/array-2.log'"
+check "and ends well" wait_for 40 is "${array}_2" COMPLETED
+
 # --- shares of the flows, one a task of an array
 if "$bin/ndgen" --help | grep -q '^ *gen\.shard'; then
     out=$work/shares
