@@ -38,9 +38,41 @@ status shape_parse(const char *text, const char *what, packet_shape *shapes, siz
     return ST_OK;
 }
 
+static void service_add(class_info *k, const flow_key *key) {
+    uint16_t port = key->port[0] < key->port[1] ? key->port[0] : key->port[1];
+    if ((key->proto != PROTO_TCP && key->proto != PROTO_UDP) || k->nservices > CLASS_SERVICES)
+        return;
+    for (size_t i = 0; i < k->nservices; i++) {
+        class_service *s = &k->services[i];
+        if (s->proto == key->proto && s->port == port) {
+            s->nflows++;
+            return;
+        }
+    }
+    if (k->nservices < CLASS_SERVICES)
+        k->services[k->nservices] = (class_service){.proto = key->proto, .port = port, .nflows = 1};
+    k->nservices++;
+}
+
+uint16_t classes_service(const classes *c, size_t label, unsigned proto, uint16_t chosen) {
+    const class_info *k = &c->info[label];
+    const class_service *best = NULL;
+    for (size_t i = 0; i < k->nservices && k->nservices <= CLASS_SERVICES; i++) {
+        const class_service *s = &k->services[i];
+        if (s->proto != proto)
+            continue;
+        int differs = __builtin_popcount((unsigned)s->port ^ chosen);
+        int least = best != NULL ? __builtin_popcount((unsigned)best->port ^ chosen) : 17;
+        if (differs < least || (differs == least && s->nflows > best->nflows))
+            best = s;
+    }
+    return best != NULL ? best->port : chosen;
+}
+
 /* f: the first packets of a flow of npackets. */
 static status class_add(class_info *k, const flow *f, size_t npackets) {
     size_t n = f->npackets;
+    service_add(k, &f->key);
     TRY(memory_grow(&k->flows, &k->nflows_capacity, k->nflows + 1, sizeof *k->flows));
     TRY(memory_grow(&k->shapes, &k->nshapes_capacity, k->nshapes + n, sizeof *k->shapes));
     k->flows[k->nflows++] = (class_flow){.first = k->nshapes, .n = n, .npackets = npackets};

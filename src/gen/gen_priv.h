@@ -16,6 +16,14 @@ typedef struct class_flow {
     size_t npackets; /* of the whole flow: above n where it is longer than data.max_packets */
 } class_flow;
 
+/* A service port of a class, the lower of a flow's two. */
+typedef struct class_service {
+    uint8_t proto;
+    uint16_t port;
+    size_t nflows;
+} class_service;
+enum { CLASS_SERVICES = 16 };
+
 typedef struct class_info {
     size_t nflows, nflows_capacity;
     class_flow *flows;
@@ -24,6 +32,8 @@ typedef struct class_info {
     uint64_t *by_context, *by_position; /* (nshapes) context << 32 | row, sorted: what the chain draws from */
     size_t ngaps[4], ngaps_capacity[4]; /* by direction of the packet before and of the packet itself */
     int64_t *gaps[4];                   /* nanoseconds */
+    size_t nservices;                   /* above CLASS_SERVICES: so many that they do not tell the class */
+    class_service services[CLASS_SERVICES];
 } class_info;
 
 typedef struct classes {
@@ -41,6 +51,9 @@ void classes_close(classes **c);
 size_t classes_draw(const classes *c, size_t label, bool real, rng *r, packet_shape *shapes, size_t *npackets);
 /* A gap of the class between packets of these directions, in nanoseconds. */
 int64_t classes_gap(const classes *c, size_t label, unsigned dir_before, unsigned dir, rng *r);
+/* The class's service port that differs from `chosen` in the fewest bits, the more frequent of two; `chosen` itself for
+ * a class without services, or with too many to be one of them. */
+uint16_t classes_service(const classes *c, size_t label, unsigned proto, uint16_t chosen);
 /* A conversation given by hand, "S> S< > P517>", of at most limit packets. what: whose it is, for messages. */
 status shape_parse(const char *text, const char *what, packet_shape *shapes, size_t limit, size_t *n);
 

@@ -229,11 +229,13 @@ static void set_port(flow *f, unsigned side, uint16_t port) {
     f->key.port[side] = port;
 }
 
-/* The service, the lower port, stays. */
-static void draw_client_port(const studio *s, uint64_t number, flow *f) {
+/* The service owns the lower port: its class's port that the model meant. The client's is drawn. */
+static void settle_ports(const studio *s, size_t label, uint64_t number, flow *f) {
     rng r = rng_make(s->p->seed, number, RNG_PORT);
     unsigned client = f->key.port[0] < f->key.port[1];
-    set_port(f, client, port_draw(&r, f->key.port[client], f->key.port[!client]));
+    uint16_t service = classes_service(s->k, label, f->key.proto, f->key.port[!client]);
+    set_port(f, client, port_draw(&r, f->key.port[client], service));
+    set_port(f, !client, service);
 }
 
 status studio_copy(flow *to, const flow *from) {
@@ -270,7 +272,7 @@ status studio_finish(const studio *s, worker *w, uint64_t number, size_t k) {
         TRY(decode(s, w, &initial, k));
     }
     if (ports)
-        draw_client_port(s, number, &w->raw);
+        settle_ports(s, l->label, number, &w->raw);
     if (s->layout == &layout_relative) /* its checksums are right by construction */
         checksum_fill_flow(&w->raw);
     if (s->e->gen.gaps == GAP_CLASS)
