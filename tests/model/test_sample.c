@@ -106,7 +106,9 @@ static void given_rows_are_held(void **state) {
     OK(model_sample(s, m, &before.request, before.cells, before.soft));
     size_t row = c->cells, size = c->packets * row;
     int8_t *given = NULL;
+    uint8_t *mask = NULL;
     OK(NEW(SAMPLES * GIVEN * row, &given));
+    OK(NEW(row, &mask));
     for (int round = 0; round < 2; round++) { /* the same noise after other rows */
         for (size_t i = 0; i < SAMPLES; i++)
             memcpy(given + i * GIVEN * row, before.cells + 3 * size + (size_t)round * GIVEN * row, GIVEN * row);
@@ -122,8 +124,6 @@ static void given_rows_are_held(void **state) {
             for (size_t j = 0; j < GIVEN * row; j++)
                 assert_true(k[round].soft[i * size + j] == (float)given[i * GIVEN * row + j]);
             /* a row that is not the flow's first one has no port, and an inter-arrival time */
-            uint8_t mask[512];
-            assert_true(row <= sizeof mask);
             model_layout(m)->presence(k[round].cells + i * size + GIVEN * row, 10 + GIVEN, mask);
             for (size_t j = 0; j < row; j++)
                 assert_int_equal(k[round].cells[i * size + GIVEN * row + j] != 0, mask[j]);
@@ -133,6 +133,7 @@ static void given_rows_are_held(void **state) {
     for (size_t j = GIVEN * row; j < 3 * row; j++)
         differ += fabsf(k[0].soft[j] - k[1].soft[j]) > 1e-3f;
     assert_true(differ > 0);
+    memory_free(&mask);
     memory_free(&given);
     case_free(&before);
     case_free(&k[0]);
