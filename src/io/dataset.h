@@ -3,9 +3,9 @@
  * /packet/{time,wire_len,frame,dir,nheader} and /packet/header (bytes of all headers one after another),
  * /flow/{npackets,label,file,run,ip_version,proto,addr,port}, /table/{label,macro,prompt,file,sha256,run},
  * /skip/{reason,count}; attributes schema = "nd-dataset", version, created_by, config. Counts, not offsets, are stored,
- * so that parts join by plain concatenation. All integers little-endian; columns chunked, shuffled and deflated.
- * docs/dataset.md is the reference. Local: one process writes one file with the serial driver; parts are joined by
- * dataset_merge. */
+ * so that a flow's bytes do not depend on the flows before it. All integers little-endian; columns chunked, shuffled
+ * and deflated. docs/dataset.md is the reference. Local: one process writes one file with the serial driver; several
+ * ranks make one by dataset_stretch_new and dataset_place_chunk (dataset_priv.h). */
 #ifndef ND_IO_DATASET_H
 #define ND_IO_DATASET_H
 
@@ -43,8 +43,6 @@ status dataset_append(dataset *d, const flow *f);
 void dataset_set_skipped(dataset *d, const uint64_t skipped[SKIP_COUNT], uint64_t frames);
 /* Ends the file, reads its structure back and publishes it. After an error nothing has appeared, and *d is gone. */
 status dataset_commit(dataset **d);
-/* The same for a part that this run will merge: does not wait for the disk and does not read back. */
-status dataset_commit_part(dataset **d);
 void dataset_abandon(dataset **d);
 
 /* Read: tables and flow columns are held in memory, packets are read on demand. Everything is bounds-checked: a file
@@ -59,14 +57,5 @@ void dataset_flow_info(const dataset *d, size_t i, flow *f);
 /* Flow i with at most max_packets of its packets (0 = all); f is cleared first. Cheap for rising i. */
 status dataset_read(dataset *d, size_t i, size_t max_packets, flow *f);
 void dataset_close(dataset **d);
-
-/* Join parts, in the order given, into one file. Tables are those of the first part; skip counts and frames are summed.
- * Streaming: memory does not grow with the number of packets. The result has the bytes of one dataset_create with the
- * same flows appended in the same order. */
-status dataset_merge(size_t nparts, char *const *parts, const char *path, int compress);
-/* The same with tables, skip counts and frames given (NULL: as above), deflating on `threads` threads. done (may be
- * NULL) is called after each part. */
-status dataset_merge_as(size_t nparts, char *const *parts, const dataset_tables *tables, const char *path, int compress,
-                        int threads, void (*done)(void *data, size_t part), void *data);
 
 #endif

@@ -1,4 +1,4 @@
-/* Columns of the dataset and what writing, reading and merging share. */
+/* Columns of the dataset, what writing and reading share, and datasets that several writers make. */
 #ifndef ND_IO_DATASET_PRIV_H
 #define ND_IO_DATASET_PRIV_H
 
@@ -106,12 +106,8 @@ const char *dataset_file_name(const dataset *d);
 /* The order in which one writer of the whole dataset completes its chunks. */
 int chunk_compare(const chunk_place *a, const chunk_place *b);
 
-/* Add a flow's row, or packets of the flow whose row comes next. Records: see packet_record. */
+/* Add a flow's row, or packets (packet_record) of the flow whose row comes next. */
 status dataset_append_records(dataset *d, const uint8_t *records, size_t nbytes);
-status dataset_append_packets(dataset *d, const packet *p, size_t n);
 status dataset_append_row(dataset *d, const flow *f, uint64_t npackets);
-
-/* Packets first .. first + n - 1 of flow i, whose header bytes start at header_at; *header_at is moved on. */
-status dataset_read_packets(dataset *d, size_t i, uint64_t first, size_t n, uint64_t *header_at, packet *out);
 
 #endif

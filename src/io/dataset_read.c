@@ -295,9 +295,10 @@ static status read_header(dataset *d, uint64_t at, size_t n, uint8_t *to) {
     return ST_OK;
 }
 
-status dataset_read_packets(dataset *d, size_t i, uint64_t first, size_t n, uint64_t *header_at, packet *out) {
+/* The first n packets of flow i. */
+static status read_packets(dataset *d, size_t i, size_t n, packet *out) {
     const column *c = d->columns;
-    uint64_t at = d->first_packet[i] + first;
+    uint64_t at = d->first_packet[i], header_at = d->first_header[i];
     for (size_t k = 0; k < n; k++, at++, out++) {
         for (int id = COLUMN_TIME; id <= COLUMN_NHEADER; id++)
             TRY(load_block(d, (column_id)id, at));
@@ -307,12 +308,11 @@ status dataset_read_packets(dataset *d, size_t i, uint64_t first, size_t n, uint
         out->frame = ((const uint32_t *)c[COLUMN_FRAME].block)[j];
         out->dir = c[COLUMN_DIR].block[j];
         out->nheader = c[COLUMN_NHEADER].block[j]; /* bounded by find_headers */
-        TRY(read_header(d, *header_at, out->nheader, out->header));
+        TRY(read_header(d, header_at, out->nheader, out->header));
         memset(out->header + out->nheader, 0, sizeof out->header - out->nheader);
-        *header_at += out->nheader;
+        header_at += out->nheader;
         if (!packet_has_shape(out) || out->dir > 1)
-            return FAIL(ST_FORMAT, "%s: flow %zu, packet %" PRIu64 ": its header is not complete", d->path, i,
-                        first + k);
+            return FAIL(ST_FORMAT, "%s: flow %zu, packet %zu: its header is not complete", d->path, i, k);
     }
     return ST_OK;
 }
@@ -324,8 +324,7 @@ status dataset_read(dataset *d, size_t i, size_t max_packets, flow *f) {
     size_t n = max_packets > 0 && max_packets < f->npackets ? max_packets : f->npackets;
     f->npackets = 0;
     TRY(memory_grow(&f->packets, &f->capacity, n, sizeof *f->packets));
-    uint64_t header_at = d->first_header[i];
-    TRY(dataset_read_packets(d, i, 0, n, &header_at, f->packets));
+    TRY(read_packets(d, i, n, f->packets));
     f->npackets = n;
     return ST_OK;
 }

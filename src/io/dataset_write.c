@@ -1,7 +1,6 @@
 /* Writing a dataset: columns are filled chunk by chunk, tables follow at commit, `complete` comes last.
  *
  * Two runs over the same flows give the same bytes: no times, no fill values, chunks in the order they became full. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -162,7 +161,7 @@ static inline status append_packet(dataset *d, int64_t time_ns, uint32_t wire_le
     return ST_OK;
 }
 
-status dataset_append_packets(dataset *d, const packet *p, size_t n) {
+static status append_packets(dataset *d, const packet *p, size_t n) {
     for (size_t i = 0; i < n; i++, p++)
         TRY(append_packet(d, p->time_ns, p->wire_len, p->frame, p->dir, p->nheader, p->header));
     return ST_OK;
@@ -216,7 +215,7 @@ status dataset_append(dataset *d, const flow *f) {
     for (size_t i = 0; i < f->npackets; i++)
         if (!packet_has_shape(&f->packets[i]) || f->packets[i].dir > 1)
             return FAIL(ST_FORMAT, "%s: packet %zu of a flow has inconsistent headers", d->path, i);
-    TRY(dataset_append_packets(d, f->packets, f->npackets));
+    TRY(append_packets(d, f->packets, f->npackets));
     return dataset_append_row(d, f, f->npackets);
 }
 
@@ -314,14 +313,12 @@ static status verify(const dataset *d) {
     return st;
 }
 
-static status commit(dataset **d, bool part) {
+status dataset_commit(dataset **d) {
     ASSERT((*d)->writing);
     status st = finish(*d);
-    if (st == ST_OK && !part)
+    if (st == ST_OK)
         st = verify(*d);
-    if (st == ST_OK && part && rename((*d)->part, (*d)->path) != 0)
-        st = FAIL(ST_IO, "%s: cannot rename: %s", (*d)->part, strerror(errno));
-    if (st == ST_OK && !part)
+    if (st == ST_OK)
         st = file_publish((*d)->part, (*d)->path);
     if (st != ST_OK) {
         dataset_abandon(d);
@@ -333,14 +330,6 @@ static status commit(dataset **d, bool part) {
     (*d)->part = NULL;
     dataset_close(d);
     return ST_OK;
-}
-
-status dataset_commit(dataset **d) {
-    return commit(d, false);
-}
-
-status dataset_commit_part(dataset **d) {
-    return commit(d, true);
 }
 
 void dataset_abandon(dataset **out) {

@@ -20,8 +20,11 @@ static bool is_error(const packet *p) {
 
 /* As ping counts up; a reply of the same size has the same bytes. */
 static void put_echo(const payload_task *t) {
-    for (size_t k = 0; k < t->n; k++)
+    enum { PERIOD = 256 };
+    for (size_t k = 0; k < t->n && k < PERIOD; k++)
         t->bytes[k] = (uint8_t)k;
+    for (size_t k = PERIOD; k < t->n; k += PERIOD)
+        memcpy(t->bytes + k, t->bytes, t->n - k < PERIOD ? t->n - k : PERIOD);
 }
 
 /* A datagram from the error's receiver to its sender, of as many bytes as are quoted. */

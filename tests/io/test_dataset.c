@@ -114,20 +114,17 @@ static void test_round_trip(void **state) {
 
 static void test_long_flow(void **state) {
     enum { MOST = 200000 };
-    char *whole = in_folder("long.h5"), *joined = in_folder("long-joined.h5");
-    write_flows(whole, 0, 3, MOST, 1, 1);
-    assert_int_equal(dataset_merge(1, &whole, joined, 1), ST_OK);
-    assert_true(io_same_bytes(whole, joined));
+    char *path = in_folder("long.h5");
+    write_flows(path, 0, 3, MOST, 1, 1);
     dataset *d = NULL;
     flow f;
     flow_init(&f);
-    assert_int_equal(dataset_open(&d, joined), ST_OK);
+    assert_int_equal(dataset_open(&d, path), ST_OK);
     for (size_t i = 0; i < 3; i++)
         check_flow_at(d, i, i, MOST, &f);
     flow_clear(&f);
     dataset_close(&d);
-    free(whole);
-    free(joined);
+    free(path);
 }
 
 static void test_empty(void **state) {
@@ -149,7 +146,7 @@ static void test_empty(void **state) {
     free(path);
 }
 
-/* The same bytes for a second run, for any number of threads, and for parts joined. */
+/* The same bytes for a second run, and for any number of threads. */
 static void test_same_bytes(void **state) {
     enum { FLOWS = 30000, MOST = 9 };
     static const struct {
@@ -165,42 +162,7 @@ static void test_same_bytes(void **state) {
         assert_true(io_same_bytes(first, path));
         free(path);
     }
-    char *parts[4] = {in_folder("a.h5"), in_folder("b.h5"), in_folder("c.h5"), in_folder("d.h5")};
-    static const uint64_t ends[5] = {0, 17, 17, 20000, FLOWS};
-    for (int i = 0; i < 4; i++)
-        write_flows(parts[i], ends[i], ends[i + 1], MOST, 0, 1);
-    dataset_tables t = tables_of_test();
-    char *joined = in_folder("joined.h5");
-    for (int threads = 1; threads <= 3; threads += 2) {
-        assert_int_equal(dataset_merge_as(4, parts, &t, joined, 1, threads, NULL, NULL), ST_OK);
-        assert_true(io_same_bytes(first, joined));
-    }
-    assert_int_equal(dataset_merge(4, parts, joined, 1), ST_OK); /* sums the skips of the parts */
-    dataset *d = NULL;
-    assert_int_equal(dataset_open(&d, joined), ST_OK);
-    assert_int_equal(dataset_get_tables(d)->frames, 4 * 77);
-    assert_int_equal(dataset_get_tables(d)->skipped[SKIP_IPV6], 4 * 5);
-    dataset_close(&d);
-    for (int i = 0; i < 4; i++)
-        free(parts[i]);
-    free(joined);
     free(first);
-}
-
-static void test_merge_refuses_other_tables(void **state) {
-    char *parts[2] = {in_folder("t0.h5"), in_folder("t1.h5")}, *joined = in_folder("t.h5");
-    write_flows(parts[0], 0, 5, 3, 1, 1);
-    dataset_tables t = tables_of_test();
-    t.label = (char **)macros_of_test;
-    dataset *d = NULL;
-    assert_int_equal(dataset_create(&d, parts[1], &t, 1), ST_OK);
-    assert_int_equal(dataset_commit(&d), ST_OK);
-    assert_int_equal(dataset_merge(2, parts, joined, 1), ST_FORMAT);
-    assert_false(file_exists(joined));
-    assert_int_equal(dataset_merge(0, parts, joined, 1), ST_USAGE);
-    free(parts[0]);
-    free(parts[1]);
-    free(joined);
 }
 
 static void test_append_refuses(void **state) {
@@ -281,7 +243,7 @@ static void make_ipv6_flow(uint64_t number, flow *f) {
 }
 
 static void test_ipv6(void **state) {
-    char *path = in_folder("six.h5"), *joined = in_folder("six-joined.h5");
+    char *path = in_folder("six.h5");
     dataset_tables t = tables_of_test();
     dataset *d = NULL;
     flow want, got;
@@ -296,8 +258,6 @@ static void test_ipv6(void **state) {
         flow_clear(&want);
     }
     assert_int_equal(dataset_commit(&d), ST_OK);
-    assert_int_equal(dataset_merge(1, &path, joined, 1), ST_OK);
-    assert_true(io_same_bytes(path, joined));
     assert_int_equal(dataset_open(&d, path), ST_OK);
     for (uint64_t i = 0; i < 100; i++) {
         make_ipv6_flow(i, &want);
@@ -310,7 +270,6 @@ static void test_ipv6(void **state) {
     flow_clear(&got);
     dataset_close(&d);
     free(path);
-    free(joined);
 }
 
 static void set_u64(hid_t file, const char *name, uint64_t value) {
@@ -347,23 +306,18 @@ static void to_version_1(const char *path, size_t nflows) {
 
 static void test_version_1(void **state) {
     enum { FLOWS = 300 };
-    char *old = in_folder("old.h5"), *plain = in_folder("plain.h5"), *joined = in_folder("joined.h5");
+    char *old = in_folder("old.h5");
     dataset *d = NULL;
     flow f;
     flow_init(&f);
     write_flows(old, 0, FLOWS, 5, 1, 1);
-    write_flows(plain, 0, FLOWS, 5, 1, 1);
     to_version_1(old, FLOWS);
     assert_int_equal(dataset_open(&d, old), ST_OK);
     for (size_t i = 0; i < FLOWS; i++)
         check_flow_at(d, i, i, 5, &f);
     dataset_close(&d);
-    assert_int_equal(dataset_merge(1, &old, joined, 1), ST_OK); /* what is written is version 2 */
-    assert_true(io_same_bytes(plain, joined));
     flow_clear(&f);
     free(old);
-    free(plain);
-    free(joined);
 }
 
 /* --- damage --- */
@@ -572,7 +526,6 @@ static void test_damaged_packet(void **state) {
             fail_msg("%s: %s", cases[i].what, status_message());
         assert_int_equal(dataset_read(d, 7, 0, &f), ST_OK); /* the others are as good as before */
         dataset_close(&d);
-        assert_int_equal(dataset_merge(1, &bad, good, 1), ST_FORMAT);
         flow_clear(&f);
     }
     free(good);
@@ -626,17 +579,11 @@ static void test_not_a_dataset(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_long_flow),
-        cmocka_unit_test(test_empty),
-        cmocka_unit_test(test_same_bytes),
-        cmocka_unit_test(test_merge_refuses_other_tables),
-        cmocka_unit_test(test_append_refuses),
-        cmocka_unit_test(test_ipv6),
-        cmocka_unit_test(test_version_1),
-        cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_damaged_packet),
-        cmocka_unit_test(test_cut_and_flipped),
+        cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_long_flow),
+        cmocka_unit_test(test_empty),          cmocka_unit_test(test_same_bytes),
+        cmocka_unit_test(test_append_refuses), cmocka_unit_test(test_ipv6),
+        cmocka_unit_test(test_version_1),      cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_damaged_packet), cmocka_unit_test(test_cut_and_flipped),
         cmocka_unit_test(test_not_a_dataset),
     };
     return cmocka_run_group_tests_name("io.dataset", tests, make_folder, remove_folder);
