@@ -34,6 +34,7 @@ typedef struct class_info {
     int64_t *gaps[4];                   /* nanoseconds */
     size_t nservices;                   /* above CLASS_SERVICES: so many that they do not tell the class */
     class_service services[CLASS_SERVICES];
+    uint64_t nsegments, nagain; /* TCP segments with data, and those whose bytes had all been sent before */
 } class_info;
 
 typedef struct classes {
@@ -54,6 +55,9 @@ int64_t classes_gap(const classes *c, size_t label, unsigned dir_before, unsigne
 /* The class's service port that differs from `chosen` in the fewest bits, the more frequent of two; `chosen` itself for
  * a class without services, or with too many to be one of them. */
 uint16_t classes_service(const classes *c, size_t label, unsigned proto, uint16_t chosen);
+/* losses.c: count a training flow's retransmissions, and draw as many for a generated flow (votes: of its packets). */
+void losses_count(class_info *k, const flow *f);
+status losses_add(const class_info *k, rng *r, flow *f, packet_votes **votes, size_t *capacity);
 /* A conversation given by hand, "S> S< > P517>", of at most limit packets. what: whose it is, for messages. */
 status shape_parse(const char *text, const char *what, packet_shape *shapes, size_t limit, size_t *n);
 

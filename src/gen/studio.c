@@ -151,9 +151,15 @@ static void set_window(const studio *s, worker *w, const plan_label *l, size_t k
         memcpy(w->given + at * ngiven * s->cells, b->cells + (b->first[k] + start) * s->cells, ngiven * s->cells);
 }
 
-/* New rows of a window -> the flow's rows. */
-static void keep_rows(const studio *s, worker *w, size_t at, size_t start, size_t ngiven) {
+/* New rows of a window -> the flow's rows. follow: whoever opens, closes or resets the connection in the conversation
+ * that was asked for does so: one flag in a hundred rows is learnt late, and without it the flow never ends. */
+static void keep_rows(const studio *s, worker *w, size_t at, size_t start, size_t ngiven, bool follow) {
     batch_rows *b = &w->rows;
+    const packet_shape *shapes = b->shapes + w->member[at] * s->k->nrows + start;
+    for (size_t i = ngiven; follow && i < w->nexist[at]; i++) {
+        size_t row = (at * s->rows + i) * s->cells;
+        s->layout->open_and_close(w->cells + row, w->soft + row, packet_shape_flags(shapes[i]));
+    }
     size_t from = (at * s->rows + ngiven) * s->cells, n = (w->nexist[at] - ngiven) * s->cells;
     size_t to = (b->first[w->member[at]] + start + ngiven) * s->cells;
     memcpy(b->cells + to, w->cells + from, n);
@@ -189,7 +195,7 @@ static status sample_window(const studio *s, worker *w, const plan_label *l, uin
                               .rngs = w->rngs};
     TRY(model_sample(w->session, m, &request, w->cells, w->soft));
     for (size_t at = 0; at < n; at++)
-        keep_rows(s, w, at, start, request.ngiven);
+        keep_rows(s, w, at, start, request.ngiven, request.controlnet);
     return ST_OK;
 }
 
@@ -273,10 +279,13 @@ status studio_finish(const studio *s, worker *w, uint64_t number, size_t k) {
     }
     if (ports)
         settle_ports(s, l->label, number, &w->raw);
-    if (s->layout == &layout_relative) /* its checksums are right by construction */
-        checksum_fill_flow(&w->raw);
     if (s->e->gen.gaps == GAP_CLASS)
         draw_gaps(s, l->label, number, &w->raw);
+    if (s->layout == &layout_relative) { /* raw bits have no numbers that could be sent again */
+        rng r = rng_make(s->p->seed, number, RNG_LOSS);
+        TRY(losses_add(&s->k->info[l->label], &r, &w->raw, &w->votes, &w->votes_capacity));
+        checksum_fill_flow(&w->raw); /* right by construction */
+    }
     w->raw.label = (int32_t)l->label;
     w->raw.file = 0;
     w->raw.run = 0;

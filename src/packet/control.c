@@ -24,6 +24,13 @@ packet_shape packet_shape_of(const packet *p) {
     return packet_shape_make(p->dir, packet_payload(p), packet_proto(p) == PROTO_TCP ? packet_l4(p)[13] : 0);
 }
 
+unsigned packet_shape_flags(packet_shape s) {
+    unsigned flags = 0;
+    for (unsigned i = 0; i < NFLAGS; i++)
+        flags |= s >> (1 + i) & 1 ? shape_flag[i] : 0;
+    return flags;
+}
+
 static void put_shape(packet_shape s, float *row) {
     row[CONTROL_DIR] = s & 1;
     for (unsigned i = 0; i < NFLAGS; i++)

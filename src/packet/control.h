@@ -29,6 +29,7 @@ packet_shape packet_shape_of(const packet *p);
 static inline bool packet_shape_closes(packet_shape s) {
     return (s >> 2 & 3) != 0;
 }
+unsigned packet_shape_flags(packet_shape s); /* SYN, FIN, RST, PSH as in the TCP header */
 unsigned control_size_class(unsigned payload);
 
 /* Is this one of the numbers that come from the packet's shape, or of the frame? */

@@ -52,6 +52,9 @@ typedef struct layout {
     /* Read the flow_plan that makes decode(encode(f)) exact, from the flow itself: what the layout keeps of it (see the
      * layout's file). */
     void (*plan_of)(const flow *f, flow_plan *plan);
+    /* Set SYN, FIN and RST of an existing row, if it is one of TCP, to what these flags say; soft (may be NULL) becomes
+     * certain there. */
+    void (*open_and_close)(int8_t *row, float *soft, unsigned tcp_flags);
 } layout;
 
 const layout *layout_find(const char *name); /* NULL if unknown */

@@ -236,6 +236,10 @@ static status decode_in(const nprint_form *form, const int8_t *cells, size_t nex
 LAYOUT_FUNCTIONS(v4, nprint_ipv4_form)
 LAYOUT_FUNCTIONS(v6, nprint_ipv6_form)
 
+static void open_and_close(int8_t *row, float *soft, unsigned tcp_flags) {
+    (void)row, (void)soft, (void)tcp_flags; /* raw bits have no row of TCP for certain */
+}
+
 const layout layout_nprint = {
     .name = "nprint",
     .ncells = FIRST_COLUMN + NPRINT_COLUMNS,
@@ -246,6 +250,7 @@ const layout layout_nprint = {
     .decode = v4_decode,
     .presence = v4_presence,
     .plan_of = relative_plan_of,
+    .open_and_close = open_and_close,
 };
 
 const layout layout_nprint_v6 = {
@@ -258,4 +263,5 @@ const layout layout_nprint_v6 = {
     .decode = v6_decode,
     .presence = v6_presence,
     .plan_of = relative_plan_of,
+    .open_and_close = open_and_close,
 };

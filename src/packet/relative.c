@@ -86,6 +86,7 @@ const layout layout_relative = {
     .decode = relative_decode,
     .presence = relative_presence,
     .plan_of = relative_plan_of,
+    .open_and_close = relative_open_and_close,
 };
 
 const char *relative_uncovered(const packet *p) {
@@ -274,4 +275,15 @@ void relative_presence(const int8_t *row, size_t number, uint8_t *mask) {
     there(mask, REL_ESCAPE);
     if (rel_get(row, REL_ESCAPE))
         there(mask, REL_ESCAPE_BYTES);
+}
+
+void relative_open_and_close(int8_t *row, float *soft, unsigned tcp_flags) {
+    const unsigned own = TCP_SYN | TCP_FIN | TCP_RST;
+    const layout_field *field = &relative_fields[REL_TCP_FLAGS];
+    if (!rel_get(row, REL_VALID) || !rel_get(row, REL_TCP))
+        return;
+    rel_put(row, REL_TCP_FLAGS, (rel_get(row, REL_TCP_FLAGS) & ~own) | (tcp_flags & own));
+    for (unsigned bit = 0; soft != NULL && bit < field->nbits; bit++)
+        if (own >> (field->nbits - 1 - bit) & 1)
+            soft[field->first + bit] = row[field->first + bit];
 }

@@ -117,6 +117,7 @@ void relative_start(relative_state *s, const flow_plan *plan);
 /* The packet as it is passes by: the only change of the state, the same when encoding and when decoding. */
 void relative_pass(relative_state *s, const packet *p);
 void relative_plan_of(const flow *f, flow_plan *plan);
+void relative_open_and_close(int8_t *row, float *soft, unsigned tcp_flags);
 /* Edges of the n blocks that a SACK of this direction is expected to have; returns how many were found, at most n. */
 unsigned relative_sack(const relative_state *s, unsigned dir, uint32_t ack, unsigned n,
                        uint32_t edges[2 * SACK_BLOCKS]);
