@@ -95,8 +95,11 @@ typedef struct experiment {
         double rate;             /* flows started per second in the merged captures */
         double start;            /* UNIX time of the first packet */
         bool repair;
-        int64_t item;       /* regenerate this one flow only; -1 = all */
-        text_list variants; /* of the model, generated and judged beside: gen_variants of gen/gen.h */
+        int64_t item;          /* regenerate this one flow only; -1 = all */
+        text_list variants;    /* of the model, generated and judged beside: gen_variants of gen/gen.h */
+        bool resume;           /* go on from the batches in DIR/parts */
+        char *shard;           /* "I/N", or "" for all and the merge */
+        int64_t capture_bytes; /* that start a new capture; 0 = never */
     } gen;
 
     struct {

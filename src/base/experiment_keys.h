@@ -86,6 +86,9 @@ KEY("gen.start", CONFIG_REAL, gen.start, 0, 4e9, NULL, "1700000000", G, "UNIX ti
 KEY("gen.repair", CONFIG_BOOL, gen.repair, 0, 0, NULL, "yes", G, "repair by protocol rules")
 KEY("gen.variants", CONFIG_LIST, gen.variants, 0, 0, NULL, "", G | V, "the same flows from less of the model, into GEN.DIR/variants/NAME, for ndeval to compare: base, lora, control (base and ControlNet)")
 KEY("gen.item", CONFIG_INT, gen.item, -1, 1e15, NULL, "-1", G, "regenerate this flow only; -1 = all")
+KEY("gen.resume", CONFIG_BOOL, gen.resume, 0, 0, NULL, "yes", G, "go on from the batches in GEN.DIR/parts; no = throw away what is there and start over")
+KEY("gen.shard", CONFIG_TEXT, gen.shard, 0, 0, NULL, "", G, "I/N: make share I (1 to N) of the batches, merge nothing; 0/N: make what is missing and merge (docs/generation.md)")
+KEY("gen.capture_bytes", CONFIG_SIZE, gen.capture_bytes, 0, 1e15, NULL, "4000000000", G, "size at which a capture is continued in another file, NAME-0001.pcap, NAME-0002.pcap, ...; 0 = never")
 
 KEY("eval.dir", CONFIG_TEXT, eval.dir, 0, 0, NULL, "", V, "folder of the report; default OUT")
 KEY("eval.synthetic", CONFIG_TEXT, eval.synthetic, 0, 0, NULL, "", V, "what to judge: a dataset, or captures of any generator; default gen.dir/dataset.h5")

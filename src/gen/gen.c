@@ -3,7 +3,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/file.h"
+#include "base/lock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
@@ -11,35 +13,6 @@
 #include "packet/payload.h"
 
 static const char *const sampler_names[] = {"ddim", "ancestral", "dpm"};
-
-/* sha256 of a file of the model folder, "" where it is not there. */
-static status weights_sha256(const experiment *e, const char *name, char hex[65]) {
-    char *path = text_format("%s/%s", e->model.dir, name);
-    hex[0] = 0;
-    status st = file_exists(path) ? file_sha256(path, hex) : ST_OK;
-    free(path);
-    return st;
-}
-
-/* What determines the flows, as YAML: settings and weights. Where things lie and how many ranks there were stays out,
- * so that equal content has equal bytes. */
-static status content_config(const experiment *e, char **text) {
-    char base[65], controlnet[65], lora[65];
-    TRY(weights_sha256(e, "transformer/diffusion_pytorch_model.safetensors", base));
-    TRY(weights_sha256(e, "controlnet/diffusion_pytorch_model.safetensors", controlnet));
-    TRY(weights_sha256(e, "lora/pytorch_lora_weights.safetensors", lora));
-    *text = text_format("seed: %lld\ndata:\n  max_packets: %lld\n"
-                        "gen:\n  sampler: %s\n  steps: %lld\n  guidance: %.9g\n  batch: %lld\n  control: %s\n"
-                        "  controlnet: %s\n  lora_scale: %.9g\n  gaps: %s\n  clients: %s\n  servers: %s\n"
-                        "  rate: %.9g\n  start: %.17g\n  repair: %s\n"
-                        "# transformer %s\n# controlnet %s\n# lora %s\n",
-                        (long long)e->seed, (long long)e->data.max_packets, sampler_names[e->gen.sampler],
-                        (long long)e->gen.steps, e->gen.guidance, (long long)e->gen.batch, e->gen.control,
-                        e->gen.controlnet ? "yes" : "no", e->gen.lora_scale,
-                        e->gen.gaps == GAP_CLASS ? "class" : "model", e->gen.clients, e->gen.servers, e->gen.rate,
-                        e->gen.start, e->gen.repair ? "yes" : "no", base, controlnet, lora);
-    return ST_OK;
-}
 
 /* Tables of a synthetic dataset: the labels of the real one, one source. */
 static status tables_make(const experiment *e, const dataset_tables *real, dataset_tables *t) {
@@ -52,7 +25,7 @@ static status tables_make(const experiment *e, const dataset_tables *real, datas
     source.run = run;
     source.frames = 0;
     memset(source.skipped, 0, sizeof source.skipped);
-    TRY(content_config(e, &source.config));
+    TRY(identity_config(e, &source.config));
     status st = dataset_tables_copy(&source, t);
     free(source.config);
     return st;
@@ -124,34 +97,6 @@ static void describe(const experiment *e, const generation *g) {
     }
 }
 
-/* Bring what every rank did to rank 0: paths follow from the rank, flow numbers are gathered. */
-static status parts_gather(comm *c, const fanout_part *mine, const char *folder, fanout_part **all) {
-    size_t *sizes = NULL;
-    char *numbers = NULL;
-    int size = comm_size(c);
-    status st = NEW((size_t)size, &sizes);
-    if (!st)
-        st = NEW((size_t)size, all);
-    TRY(comm_agree(c, st));
-    st = comm_gather(c, mine->numbers, mine->n * sizeof *mine->numbers, 0, &numbers, sizes);
-    size_t at = 0;
-    for (int rank = 0; rank < size && !st && comm_rank(c) == 0; rank++) {
-        fanout_part *part = &(*all)[rank];
-        part->clean = text_format("%s/part-%d.h5", folder, rank);
-        part->raw = text_format("%s/part-%d-raw.h5", folder, rank);
-        part->n = sizes[rank] / sizeof *part->numbers;
-        part->numbers = malloc(sizes[rank] ? sizes[rank] : 1);
-        if (!part->numbers)
-            st = FAIL(ST_MEMORY, "no memory for %zu flow numbers", part->n);
-        else
-            memcpy(part->numbers, numbers + at, sizes[rank]);
-        at += sizes[rank];
-    }
-    free(numbers);
-    memory_free(&sizes);
-    return st;
-}
-
 /* What repair changed, and the rules that changed most packets. */
 static void report_repair(const repair_counts *c) {
     enum { MOST = 6 };
@@ -178,49 +123,148 @@ static void report_repair(const repair_counts *c) {
             percent * (double)c->packets_dropped, text);
 }
 
+/* One attempt on a folder, on the ranks it runs on. */
+typedef struct attempt {
+    const experiment *e;
+    comm *c;
+    const generation *g;
+    shard share;
+    bool merges;
+    char *parts; /* folder of records */
+    identity id;
+    lock *lock; /* rank 0's, where it merges: shares run beside each other */
+    item_index index;
+    uint64_t *missing, nmissing;
+    fanout made;
+    double began, sampled;
+} attempt;
+
+/* Rank 0 looks whether there is anything to do, and makes the folder one of this run. */
+static status take_folder(attempt *a, bool *finished) {
+    const experiment *e = a->e;
+    char *path = text_format("%s/generate.lock", e->gen.dir);
+    status st = file_make_folders(e->gen.dir);
+    if (!st && a->merges)
+        st = lock_take(path, &a->lock);
+    free(path);
+    TRY(st);
+    if (!e->gen.resume)
+        TRY(file_remove_tree(a->parts));
+    *finished = e->gen.resume && outputs_finished(e, &a->id);
+    if (!*finished)
+        return identity_claim(&a->id, a->parts);
+    return a->merges && file_exists(a->parts) ? file_remove_tree(a->parts) : ST_OK; /* killed in its last moment */
+}
+
+/* A folder without a single record is of no use, and would only hold up a run with other settings. */
+static void leave_folder(const attempt *a) {
+    char *manifest = text_format("%s/manifest", a->parts);
+    text_list files = {0};
+    if (a->merges && a->lock && file_exists(a->parts) && items_list(a->parts, &files) == ST_OK && files.n == 0) {
+        (void)unlink(manifest);
+        (void)rmdir(a->parts);
+    }
+    text_list_clear(&files);
+    free(manifest);
+}
+
+static status make_missing(attempt *a) {
+    const generation *g = a->g;
+    TRY(items_scan(a->c, a->parts, &a->id, &a->share, g->plan->nbatches, &a->index, &a->missing, &a->nmissing));
+    uint64_t wanted = 0;
+    for (uint64_t b = 0; b < g->plan->nbatches; b++)
+        wanted += shard_has(&a->share, b);
+    if (a->nmissing < wanted)
+        log_job("%llu of %llu batches are there already", (unsigned long long)(wanted - a->nmissing),
+                (unsigned long long)wanted);
+    a->made = (fanout){.folder = a->parts, .id = &a->id, .batches = a->missing, .nbatches = a->nmissing};
+    status st = a->nmissing > 0 ? fanout_run(a->e, a->c, g->plan, g->classes, &g->tables, &a->made) : ST_OK;
+    a->sampled = time_seconds();
+    return st;
+}
+
+static uint64_t count_made(const attempt *a) {
+    uint64_t nflows = 0;
+    for (uint64_t i = 0; i < a->nmissing; i++) {
+        uint64_t first;
+        size_t n;
+        plan_batch(a->g->plan, a->missing[i], &first, &n);
+        nflows += n;
+    }
+    return nflows;
+}
+
+/* Rank 0. */
+static status publish(attempt *a, repair_counts *repaired) {
+    char *effective = text_format("%s/config.yaml", a->e->gen.dir);
+    text_list files = {0};
+    status st = lock_check(a->lock);
+    if (!st)
+        st = merge_run(a->e, a->g->plan, &a->g->tables, a->parts, comm_threads(a->c, a->e->threads), &a->index, &a->id,
+                       repaired, &files);
+    if (!st)
+        st = lock_check(a->lock);
+    if (!st)
+        st = experiment_save(a->e, effective);
+    if (!st)
+        st = outputs_finish(a->e, &a->id, &files);
+    if (!st && file_remove_tree(a->parts) != ST_OK)
+        log_warn("%s: could not be removed", a->parts);
+    text_list_clear(&files);
+    free(effective);
+    return st;
+}
+
+static status merge_all(attempt *a) {
+    repair_counts repaired = {.flows = 0};
+    double seconds = a->sampled - a->began;
+    uint64_t nflows = count_made(a);
+    TRY(items_collect(a->c, a->made.name, a->made.made, a->made.nmade, &a->index));
+    TRY(comm_agree(a->c, comm_rank(a->c) == 0 ? publish(a, &repaired) : ST_OK));
+    log_job("%llu flows in %.1f s (%.1f flows/s), merged in %.1f s", (unsigned long long)nflows, seconds,
+            (double)nflows / seconds, time_seconds() - a->sampled);
+    report_repair(&repaired);
+    return ST_OK;
+}
+
+static status attempt_run(attempt *a) {
+    bool finished = false;
+    a->began = time_seconds();
+    TRY(comm_agree(a->c, comm_rank(a->c) == 0 ? take_folder(a, &finished) : ST_OK));
+    TRY(comm_broadcast(a->c, &finished, sizeof finished, 0));
+    if (finished) {
+        log_job("%s: finished before (gen.resume=no makes it again)", a->e->gen.dir);
+        return ST_OK;
+    }
+    TRY(make_missing(a));
+    if (a->merges)
+        return merge_all(a);
+    log_job("share %llu of %llu done: %llu flows in %.1f s", (unsigned long long)a->share.i,
+            (unsigned long long)a->share.n, (unsigned long long)count_made(a), a->sampled - a->began);
+    return ST_OK;
+}
+
 static status run_all(const experiment *e, comm *c, const generation *g) {
-    char *folder = text_format("%s/parts", e->gen.dir);
-    char *effective = text_format("%s/config.yaml", e->gen.dir);
-    fanout_part mine = {0}, *parts = NULL;
-    double began = time_seconds();
-    status st = ST_OK;
-    if (comm_rank(c) == 0) { /* parts of a killed run are of no use */
-        st = file_exists(folder) ? file_remove_tree(folder) : ST_OK;
-        if (!st)
-            st = file_make_folders(folder);
-    }
+    attempt a = {.e = e, .c = c, .g = g, .parts = text_format("%s/parts", e->gen.dir)};
+    status st = shard_parse(e->gen.shard, &a.share);
+    a.merges = a.share.i == 0;
+    if (!st)
+        st = identity_make(e, g->plan, g->classes, &g->tables, &a.id);
     st = comm_agree(c, st);
     if (!st)
-        st = fanout_run(e, c, g->plan, g->classes, &g->tables, e->model.dir, folder, &mine);
-    double sampled = time_seconds();
-    if (!st)
-        st = comm_agree(c, parts_gather(c, &mine, folder, &parts));
-    if (!st)
-        st = comm_sum_u64(c, (uint64_t *)&mine.repaired, sizeof mine.repaired / sizeof(uint64_t));
-    if (!st && comm_rank(c) == 0) {
-        st = merge_run(e, g->plan, &g->tables, (size_t)comm_size(c), parts, e->gen.dir);
-        if (!st)
-            st = experiment_save(e, effective);
-    }
-    st = comm_agree(c, st);
-    if (comm_rank(c) == 0 && file_exists(folder)) { /* after an error too; that error is the one to tell */
-        char *message = text_copy(status_message());
-        if (file_remove_tree(folder) != ST_OK)
-            log_warn("%s: could not be removed", folder);
+        st = attempt_run(&a);
+    if (st && comm_rank(c) == 0) {
+        char *message = text_copy(status_message()); /* that error is the one to tell */
+        leave_folder(&a);
         status_set_message(message);
         free(message);
     }
-    if (!st)
-        log_job("%llu flows in %.1f s (%.1f flows/s), merged in %.1f s", (unsigned long long)g->plan->nflows,
-                sampled - began, (double)g->plan->nflows / (sampled - began), time_seconds() - sampled);
-    if (!st)
-        report_repair(&mine.repaired);
-    for (int rank = 0; parts && rank < comm_size(c); rank++)
-        fanout_part_clear(&parts[rank]);
-    memory_free(&parts);
-    fanout_part_clear(&mine);
-    free(folder);
-    free(effective);
+    lock_release(&a.lock);
+    item_index_clear(&a.index);
+    memory_free(&a.missing);
+    fanout_clear(&a.made);
+    identity_clear(&a.id);
+    free(a.parts);
     return st;
 }
 
@@ -238,7 +282,7 @@ static status run_one(const experiment *e, const generation *g) {
     char *path = text_format("%s/flow-%llu.pcap", e->gen.dir, (unsigned long long)number);
     status st = file_make_folders(e->gen.dir);
     if (!st)
-        st = fanout_one(e, g->plan, g->classes, &g->tables, e->model.dir, number, &raw, &clean);
+        st = fanout_one(e, g->plan, g->classes, &g->tables, number, &raw, &clean);
     if (!st)
         st = capture_create(&w, path, e->gen.link == LINK_RAW ? 101 : 1, 262144);
     for (size_t i = 0; i < clean.npackets && !st; i++) {
@@ -264,7 +308,14 @@ const gen_variant *gen_variant_find(const char *name) {
     return NULL;
 }
 
-static status variants_known(const experiment *e) {
+static status settings_known(const experiment *e) {
+    shard share;
+    TRY(shard_parse(e->gen.shard, &share));
+    if (share.given && !e->gen.resume)
+        return FAIL(ST_USAGE,
+                    "gen.resume=no with gen.shard=%s would throw away other shares' flows: remove %s/parts "
+                    "before the first share instead",
+                    e->gen.shard, e->gen.dir);
     for (size_t i = 0; i < e->gen.variants.n; i++)
         if (!gen_variant_find(e->gen.variants.item[i]))
             return FAIL(ST_USAGE, "gen.variants: \"%s\" is none of base, lora, control", e->gen.variants.item[i]);
@@ -297,7 +348,7 @@ static status run_model(const experiment *whole, comm *c, const gen_variant *var
 }
 
 status gen_run(const experiment *e, comm *c) {
-    TRY(comm_agree(c, variants_known(e)));
+    TRY(comm_agree(c, settings_known(e)));
     TRY(run_model(e, c, NULL));
     for (size_t i = 0; i < e->gen.variants.n && e->gen.item < 0; i++)
         TRY(run_model(e, c, gen_variant_find(e->gen.variants.item[i])));

@@ -1,70 +1,97 @@
-/* Merge: the ranks' parts become one dataset in the order of flow numbers (and one of the flows as decoded, before
- * repair), one capture per label and one of all in time order, and a table of flows that ndencode reads as labels.
+/* Merge: the records of all batches become one dataset in the order of flow numbers (and one of the flows as decoded,
+ * before repair), one capture per label and one of all in time order, and a table of flows that ndencode reads as
+ * labels.
  *
- * Streaming: of the parts only flow heads are in memory, of the captures only the flows that are active at one time. */
+ * Streaming: of the records one batch is in memory, for the captures one of each label (the flows of a label begin in
+ * the order of their numbers, so a record is read about once) and the flows that are active at one time; of a flow its
+ * start, number and capture. */
 #include "gen/gen_priv.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include "base/file.h"
 #include "base/memory.h"
-#include "io/capture.h"
 #include "packet/payload.h"
 
-/* Where flow `number` lies: part and index in it. */
-typedef struct place {
-    uint32_t part;
-    uint64_t index;
-} place;
+typedef struct started {
+    int64_t time_ns;
+    uint64_t number;
+} started;
 
-static status places_find(uint64_t nflows, size_t nparts, const fanout_part *parts, place *places) {
-    uint64_t found = 0;
-    for (uint64_t i = 0; i < nflows; i++)
-        places[i].part = UINT32_MAX;
-    for (size_t part = 0; part < nparts; part++) {
-        for (size_t i = 0; i < parts[part].n; i++) {
-            uint64_t number = parts[part].numbers[i];
-            if (number >= nflows || places[number].part != UINT32_MAX)
-                return FAIL(ST_COMM, "part %zu names flow %llu, which is unknown or there twice", part,
-                            (unsigned long long)number);
-            places[number] = (place){.part = (uint32_t)part, .index = i};
-            found++;
-        }
+typedef struct merging {
+    const experiment *e;
+    const plan *p;
+    const dataset_tables *tables;
+    item_reader from;
+    started *order;    /* (flows) by time; by number until it is sorted */
+    uint32_t *capture; /* (flows) number of the file of all in which its first packet stands */
+    uint32_t ncaptures;
+} merging;
+
+static status batch_read(merging *m, uint64_t batch, item *it) {
+    uint64_t first;
+    size_t n;
+    plan_batch(m->p, batch, &first, &n);
+    TRY(item_read(&m->from, batch, it));
+    return it->nflows == n ? ST_OK
+                           : FAIL(ST_FORMAT, "the record of batch %llu holds %zu flows of %zu",
+                                  (unsigned long long)batch, it->nflows, n);
+}
+
+/* ---- Datasets ---- */
+
+static status join_batch(merging *m, uint64_t batch, item *it, flow *f, dataset *clean, dataset *raw) {
+    uint64_t first;
+    size_t n;
+    const plan_label *l = plan_batch(m->p, batch, &first, &n);
+    TRY(batch_read(m, batch, it));
+    f->label = (int32_t)l->label;
+    f->file = 0;
+    f->run = 0;
+    for (size_t k = 0; k < n; k++) {
+        item_flow head;
+        TRY(item_get_flow(it, k, true, f));
+        TRY(dataset_append(raw, f));
+        TRY(item_get_flow(it, k, false, f));
+        TRY(dataset_append(clean, f));
+        item_get_head(it, k, &head);
+        m->order[first + k] = (started){.time_ns = head.start_ns, .number = first + k};
     }
-    if (found != nflows)
-        return FAIL(ST_COMM, "the parts hold %llu flows of %llu", (unsigned long long)found,
-                    (unsigned long long)nflows);
     return ST_OK;
 }
 
-/* Join one kind of part (repaired or raw) into path. starts (nflows): time of each flow's first packet. */
-static status join(uint64_t nflows, size_t nparts, const fanout_part *parts, bool raw, const place *places,
-                   const dataset_tables *tables, int compress, const char *path, int64_t *starts) {
-    status st = ST_OK;
-    dataset **in = NULL, *out = NULL;
+static status datasets_write(merging *m, int threads, repair_counts *repaired) {
+    dataset *clean = NULL, *raw = NULL;
+    int compress = (int)m->e->encode.compress;
+    char *clean_path = text_format("%s/dataset.h5", m->e->gen.dir), *raw_path = text_format("%s/raw.h5", m->e->gen.dir);
+    item it = {0};
     flow f;
     flow_init(&f);
-    TRY(NEW(nparts, &in));
-    for (size_t i = 0; i < nparts && !st; i++)
-        st = dataset_open(&in[i], raw ? parts[i].raw : parts[i].clean);
+    status st = dataset_create(&raw, raw_path, m->tables, compress);
     if (!st)
-        st = dataset_create(&out, path, tables, compress);
-    for (uint64_t number = 0; number < nflows && !st; number++) {
-        st = dataset_read(in[places[number].part], (size_t)places[number].index, 0, &f);
-        if (!st)
-            st = dataset_append(out, &f);
-        if (!st)
-            starts[number] = f.npackets ? f.packets[0].time_ns : 0;
+        st = dataset_create(&clean, clean_path, m->tables, compress);
+    if (!st && threads > 1)
+        st = dataset_set_threads(raw, threads);
+    if (!st && threads > 1)
+        st = dataset_set_threads(clean, threads);
+    for (uint64_t batch = 0; batch < m->p->nbatches && !st; batch++) {
+        repair_counts of_batch;
+        st = join_batch(m, batch, &it, &f, clean, raw);
+        if (!st) {
+            item_get_repaired(&it, &of_batch);
+            repair_counts_add(repaired, &of_batch);
+        }
     }
     if (!st)
-        st = dataset_commit(&out);
-    dataset_abandon(&out);
-    for (size_t i = 0; i < nparts; i++)
-        dataset_close(&in[i]);
-    memory_free(&in);
+        st = dataset_commit(&raw);
+    if (!st)
+        st = dataset_commit(&clean);
+    dataset_abandon(&raw);
+    dataset_abandon(&clean);
     flow_clear(&f);
+    item_clear(&it);
+    free(clean_path);
+    free(raw_path);
     return st;
 }
 
@@ -111,11 +138,6 @@ static status heap_push(heap *h, const active *a) {
     return ST_OK;
 }
 
-typedef struct started {
-    int64_t time_ns;
-    uint64_t number;
-} started;
-
 static int started_order(const void *a, const void *b) {
     const started *x = a, *y = b;
     if (x->time_ns != y->time_ns)
@@ -123,20 +145,51 @@ static int started_order(const void *a, const void *b) {
     return x->number < y->number ? -1 : x->number > y->number;
 }
 
-/* Write every packet of the dataset, in time order, to the capture of all and to its label's. readers: the dataset,
- * opened once for each label, since the flows of one label come in rising order and a reader is quick for that. */
-static status play(const experiment *e, const plan *p, dataset **readers, const started *order, capture_writer *all,
-                   capture_writer **by_label) {
-    bool truncate = e->gen.payload == PAYLOAD_TRUNCATE;
+/* The batch of a label that was read last. */
+typedef struct window {
+    bool filled;
+    item it;
+} window;
+
+/* Flow `number` as an active one. */
+static status flow_begin(merging *m, window *windows, const started *s, active *a) {
+    const plan_label *l = plan_flow(m->p, s->number);
+    uint64_t nth = s->number - l->first, batch = l->first_batch + nth / m->p->batch;
+    window *w = &windows[l - m->p->labels];
+    if (!w->filled || w->it.batch != batch) {
+        w->filled = false;
+        TRY(batch_read(m, batch, &w->it));
+        w->filled = true;
+    }
+    TRY(item_get_flow(&w->it, (size_t)(nth % m->p->batch), false, &a->f));
+    a->f.label = (int32_t)l->label;
+    return ST_OK;
+}
+
+/* The next packet of the flow that comes first. */
+static status play_packet(merging *m, active *a, capture_series *all, capture_series *by_label) {
+    bool truncate = m->e->gen.payload == PAYLOAD_TRUNCATE;
     uint8_t payload[PAYLOAD_MAX];
-    uint64_t nflows = p->nflows, opened = 0;
+    const packet *next = &a->f.packets[a->next];
+    if (!truncate)
+        payload_make(&a->f, a->next, payload, packet_payload(next));
+    TRY(capture_series_write(all, next, payload, truncate));
+    if (a->next == 0)
+        m->capture[a->number] = all->number;
+    return capture_series_write(&by_label[a->f.label], next, payload, truncate);
+}
+
+/* Every packet, in time order, to the capture of all and to its label's. */
+static status play(merging *m, capture_series *all, capture_series *by_label) {
+    uint64_t nflows = m->p->nflows, opened = 0;
     heap h = {0};
-    status st = ST_OK;
+    window *windows = NULL;
+    status st = NEW(m->p->nlabels, &windows);
     while (!st && (opened < nflows || h.n)) {
-        if (opened < nflows && (h.n == 0 || order[opened].time_ns <= h.item[0].time_ns)) {
-            active a = {.time_ns = order[opened].time_ns, .number = order[opened].number};
+        if (opened < nflows && (h.n == 0 || m->order[opened].time_ns <= h.item[0].time_ns)) {
+            active a = {.time_ns = m->order[opened].time_ns, .number = m->order[opened].number};
             flow_init(&a.f);
-            st = dataset_read(readers[plan_flow(p, a.number) - p->labels], (size_t)a.number, 0, &a.f);
+            st = flow_begin(m, windows, &m->order[opened], &a);
             if (!st)
                 st = heap_push(&h, &a);
             if (st)
@@ -145,12 +198,7 @@ static status play(const experiment *e, const plan *p, dataset **readers, const 
             continue;
         }
         active *a = &h.item[0];
-        const packet *next = &a->f.packets[a->next];
-        if (!truncate)
-            payload_make(&a->f, a->next, payload, packet_payload(next));
-        st = capture_write_payload(all, next, payload, truncate);
-        if (!st)
-            st = capture_write_payload(by_label[a->f.label], next, payload, truncate);
+        st = play_packet(m, a, all, by_label);
         if (++a->next < a->f.npackets) {
             a->time_ns = a->f.packets[a->next].time_ns;
         } else {
@@ -162,66 +210,53 @@ static status play(const experiment *e, const plan *p, dataset **readers, const 
     for (size_t i = 0; i < h.n; i++)
         flow_clear(&h.item[i].f);
     free(h.item);
+    for (size_t i = 0; i < m->p->nlabels && windows; i++)
+        item_clear(&windows[i].it);
+    memory_free(&windows);
     return st;
 }
 
-static char *label_capture(const char *folder, const char *label) {
-    char *name = file_label_name(label), *path = text_format("%s/%s.pcap", folder, name);
-    free(name);
-    return path;
+static status series_begin(const merging *m, int32_t label, capture_series *s) {
+    char *stem = outputs_stem(m->tables, label);
+    status st = capture_series_open(s, m->e->gen.dir, stem, outputs_separator(m->tables, stem),
+                                    m->e->gen.link == LINK_RAW ? 101 : 1, (uint64_t)m->e->gen.capture_bytes);
+    free(stem);
+    return st;
 }
 
-/* Outputs of an earlier run go before the first new one comes, so that the folder never holds a mixture. */
-static status outputs_remove(const dataset_tables *tables, const char *folder) {
-    static const char *const names[] = {"dataset.h5", "raw.h5", "flows.csv", "config.yaml", "all.pcap"};
-    size_t nnames = sizeof names / sizeof *names;
-    for (size_t i = 0; i < nnames + tables->nlabels; i++) {
-        char *path =
-            i < nnames ? text_format("%s/%s", folder, names[i]) : label_capture(folder, tables->label[i - nnames]);
-        bool failed = unlink(path) != 0 && errno != ENOENT;
-        status st = failed ? FAIL(ST_IO, "%s: cannot be replaced: %s", path, strerror(errno)) : ST_OK;
-        free(path);
+static status series_end(capture_series *s, text_list *files) {
+    TRY(capture_series_commit(s));
+    for (uint32_t i = 1; i <= s->number; i++) {
+        char *name = capture_series_name(s->stem, s->separator, s->number, i);
+        status st = text_list_add(files, name);
+        free(name);
         TRY(st);
     }
     return ST_OK;
 }
 
-static status captures_write(const experiment *e, const plan *p, const dataset_tables *tables, const char *clean,
-                             const started *order, const char *folder) {
-    int link_type = e->gen.link == LINK_RAW ? 101 : 1;
-    capture_writer *all = NULL, **by_label = NULL;
-    dataset **readers = NULL;
-    char *path = text_format("%s/all.pcap", folder);
-    status st = NEW(tables->nlabels, &by_label);
+static status captures_write(merging *m, text_list *files) {
+    capture_series all = {0}, *by_label = NULL;
+    status st = NEW(m->tables->nlabels, &by_label);
     if (!st)
-        st = NEW(p->nlabels, &readers);
+        st = series_begin(m, -1, &all);
+    for (size_t i = 0; i < m->p->nlabels && !st; i++)
+        st = series_begin(m, (int32_t)m->p->labels[i].label, &by_label[m->p->labels[i].label]);
     if (!st)
-        st = capture_create(&all, path, link_type, 262144);
-    free(path);
-    for (size_t i = 0; i < p->nlabels && !st; i++) {
-        st = dataset_open(&readers[i], clean);
-        if (st)
-            break;
-        path = label_capture(folder, tables->label[p->labels[i].label]);
-        st = capture_create(&by_label[p->labels[i].label], path, link_type, 262144);
-        free(path);
-    }
+        st = play(m, &all, by_label);
+    for (size_t i = 0; i < m->p->nlabels && !st; i++)
+        st = series_end(&by_label[m->p->labels[i].label], files);
     if (!st)
-        st = play(e, p, readers, order, all, by_label);
-    for (size_t i = 0; i < p->nlabels && readers; i++)
-        dataset_close(&readers[i]);
-    memory_free(&readers);
-    for (size_t i = 0; i < tables->nlabels && by_label; i++) {
-        if (!st && by_label[i])
-            st = capture_commit(&by_label[i]);
-        capture_abandon(&by_label[i]);
-    }
-    if (!st)
-        st = capture_commit(&all);
-    capture_abandon(&all);
+        st = series_end(&all, files);
+    m->ncaptures = all.number;
+    for (size_t i = 0; i < m->tables->nlabels && by_label; i++)
+        capture_series_abandon(&by_label[i]);
+    capture_series_abandon(&all);
     memory_free(&by_label);
     return st;
 }
+
+/* ---- flows.csv: one line a flow, in the columns that ndencode reads as labels ---- */
 
 /* A text as a CSV field: in quotes where it holds anything that a reader could take for structure (RFC 4180). */
 static void put_field(FILE *to, const char *text) {
@@ -238,62 +273,75 @@ static void put_field(FILE *to, const char *text) {
     fputc('"', to);
 }
 
-/* flows.csv: one line a flow, in the columns that ndencode reads as labels. */
-static status flows_csv(const dataset *d, const dataset_tables *tables, const int64_t *starts, const char *folder) {
+static void put_flow(FILE *to, const merging *m, const char *separator, uint64_t number, size_t label,
+                     const item_flow *f) {
+    const flow_key *key = &f->head.key;
+    char text[2][IP_ADDRESS_TEXT], *name = capture_series_name("all", separator, m->ncaptures, m->capture[number]);
+    for (unsigned side = 0; side < 2; side++)
+        ip_address_format(key->addr[side], key->ipv6, text[side]);
+    const char *proto = key->proto == PROTO_TCP      ? "tcp"
+                        : key->proto == PROTO_UDP    ? "udp"
+                        : key->proto == PROTO_ICMPV6 ? "icmp6"
+                                                     : "icmp";
+    fprintf(to, "%s,%llu,%s,%s,%u,%s,%u,", name, (unsigned long long)number, proto, text[0], key->port[0], text[1],
+            key->port[1]);
+    put_field(to, m->tables->label[label]);
+    fputc(',', to);
+    put_field(to, m->tables->macro[label]);
+    fprintf(to, ",synthetic,%lld.%09lld,%zu\n", (long long)(f->start_ns / 1000000000),
+            (long long)(f->start_ns % 1000000000), f->head.npackets);
+    free(name);
+}
+
+static status flows_csv(merging *m) {
     file_writer w;
-    char *path = text_format("%s/flows.csv", folder);
+    item it = {0};
+    char *path = text_format("%s/flows.csv", m->e->gen.dir);
+    const char *separator = outputs_separator(m->tables, "all");
     status st = file_begin(&w, path);
     free(path);
     TRY(st);
     fprintf(w.stream, "file,flow,proto,src,sport,dst,dport,label,macro,run,start,packets\n");
-    for (size_t i = 0; i < dataset_nflows(d); i++) {
-        flow f;
-        char text[2][IP_ADDRESS_TEXT];
-        dataset_flow_info(d, i, &f);
-        for (unsigned side = 0; side < 2; side++)
-            ip_address_format(f.key.addr[side], f.key.ipv6, text[side]);
-        const char *proto = f.key.proto == PROTO_TCP      ? "tcp"
-                            : f.key.proto == PROTO_UDP    ? "udp"
-                            : f.key.proto == PROTO_ICMPV6 ? "icmp6"
-                                                          : "icmp";
-        fprintf(w.stream, "all.pcap,%zu,%s,%s,%u,%s,%u,", i, proto, text[0], f.key.port[0], text[1], f.key.port[1]);
-        put_field(w.stream, tables->label[f.label]);
-        fputc(',', w.stream);
-        put_field(w.stream, tables->macro[f.label]);
-        fprintf(w.stream, ",synthetic,%lld.%09lld,%zu\n", (long long)(starts[i] / 1000000000),
-                (long long)(starts[i] % 1000000000), f.npackets);
+    for (uint64_t batch = 0; batch < m->p->nbatches && !st; batch++) {
+        uint64_t first;
+        size_t n;
+        const plan_label *l = plan_batch(m->p, batch, &first, &n);
+        st = item_read_heads(&m->from, batch, &it);
+        for (size_t k = 0; k < n && !st; k++) {
+            item_flow f;
+            item_get_head(&it, k, &f);
+            put_flow(w.stream, m, separator, first + k, l->label, &f);
+        }
+    }
+    item_clear(&it);
+    if (st) {
+        file_abandon(&w);
+        return st;
     }
     return file_commit(&w);
 }
 
-status merge_run(const experiment *e, const plan *p, const dataset_tables *tables, size_t nparts,
-                 const fanout_part *parts, const char *folder) {
+status merge_run(const experiment *e, const plan *p, const dataset_tables *tables, const char *parts, int threads,
+                 const item_index *index, const identity *id, repair_counts *repaired, text_list *files) {
     status st;
-    place *places = NULL;
-    int64_t *starts = NULL;
-    started *order = NULL;
-    dataset *d = NULL;
-    char *clean = text_format("%s/dataset.h5", folder), *raw = text_format("%s/raw.h5", folder);
-    int compress = (int)e->encode.compress;
-    TRY_TO(done, NEW(p->nflows, &places));
-    TRY_TO(done, NEW(p->nflows, &starts));
-    TRY_TO(done, NEW(p->nflows, &order));
-    TRY_TO(done, places_find(p->nflows, nparts, parts, places));
-    TRY_TO(done, outputs_remove(tables, folder));
-    TRY_TO(done, join(p->nflows, nparts, parts, true, places, tables, compress, raw, starts));
-    TRY_TO(done, join(p->nflows, nparts, parts, false, places, tables, compress, clean, starts));
-    for (uint64_t i = 0; i < p->nflows; i++)
-        order[i] = (started){.time_ns = starts[i], .number = i};
-    qsort(order, p->nflows, sizeof *order, started_order);
-    TRY_TO(done, dataset_open(&d, clean));
-    TRY_TO(done, captures_write(e, p, tables, clean, order, folder));
-    st = flows_csv(d, tables, starts, folder);
+    merging m = {.e = e, .p = p, .tables = tables};
+    item_reader_open(&m.from, parts, index, id);
+    for (uint64_t batch = 0; batch < p->nbatches; batch++)
+        if (index->place[batch].file == ITEM_NONE)
+            return FAIL(ST_COMM, "nobody has made batch %llu", (unsigned long long)batch);
+    TRY_TO(done, NEW((size_t)p->nflows, &m.order));
+    TRY_TO(done, NEW((size_t)p->nflows, &m.capture));
+    TRY_TO(done, outputs_remove(e, tables));
+    TRY_TO(done, datasets_write(&m, threads, repaired));
+    qsort(m.order, (size_t)p->nflows, sizeof *m.order, started_order);
+    TRY_TO(done, captures_write(&m, files));
+    TRY_TO(done, flows_csv(&m));
+    TRY_TO(done, text_list_add(files, "dataset.h5"));
+    TRY_TO(done, text_list_add(files, "raw.h5"));
+    st = text_list_add(files, "flows.csv");
 done:
-    dataset_close(&d);
-    memory_free(&places);
-    memory_free(&starts);
-    memory_free(&order);
-    free(clean);
-    free(raw);
+    item_reader_close(&m.from);
+    memory_free(&m.order);
+    memory_free(&m.capture);
     return st;
 }

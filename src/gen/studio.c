@@ -77,13 +77,25 @@ fail:
 
 /* ---- What a thread owns ---- */
 
+void batch_rows_close(batch_rows *b) {
+    memory_free(&b->first);
+    memory_free(&b->npackets);
+    memory_free(&b->shapes);
+    free(b->cells);
+    free(b->soft);
+    *b = (batch_rows){0};
+}
+
+status batch_rows_open(batch_rows *b, const studio *s) {
+    size_t n = s->p->batch;
+    *b = (batch_rows){0};
+    TRY(NEW(n + 1, &b->first));
+    TRY(NEW(n, &b->npackets));
+    return NEW(n * s->k->nrows, &b->shapes);
+}
+
 void worker_close(worker *w) {
     nn_close(&w->session);
-    memory_free(&w->rows.first);
-    memory_free(&w->rows.npackets);
-    memory_free(&w->rows.shapes);
-    free(w->rows.cells);
-    free(w->rows.soft);
     memory_free(&w->member);
     memory_free(&w->cells);
     memory_free(&w->given);
@@ -92,20 +104,12 @@ void worker_close(worker *w) {
     memory_free(&w->text);
     memory_free(&w->nexist);
     memory_free(&w->rngs);
-    flow_clear(&w->raw);
-    flow_clear(&w->clean);
-    free(w->votes);
 }
 
 status worker_open(worker *w, const studio *s) {
     size_t n = s->p->batch;
     *w = (worker){0};
-    flow_init(&w->raw);
-    flow_init(&w->clean);
     TRY(nn_open(&w->session, &(nn_options){.threads = 1}));
-    TRY(NEW(n + 1, &w->rows.first));
-    TRY(NEW(n, &w->rows.npackets));
-    TRY(NEW(n * s->k->nrows, &w->rows.shapes));
     TRY(NEW(n, &w->member));
     TRY(NEW(n * s->rows * s->cells, &w->cells));
     TRY(NEW(n * s->context * s->cells, &w->given));
@@ -114,6 +118,19 @@ status worker_open(worker *w, const studio *s) {
     TRY(NEW(n * s->text_width, &w->text));
     TRY(NEW(n, &w->nexist));
     return NEW(n, &w->rngs);
+}
+
+void finisher_open(finisher *f) {
+    *f = (finisher){0};
+    flow_init(&f->raw);
+    flow_init(&f->clean);
+}
+
+void finisher_close(finisher *f) {
+    flow_clear(&f->raw);
+    flow_clear(&f->clean);
+    free(f->votes);
+    *f = (finisher){0};
 }
 
 /* ---- Sampling a batch ---- */
@@ -138,8 +155,8 @@ static void draw_conversation(const studio *s, batch_rows *b, const plan_label *
 }
 
 /* Put the kth flow of the batch into place `at` of the window that begins with its row `start`. */
-static void set_window(const studio *s, worker *w, const plan_label *l, size_t k, size_t at, size_t start) {
-    const batch_rows *b = &w->rows;
+static void set_window(const studio *s, worker *w, const batch_rows *b, const plan_label *l, size_t k, size_t at,
+                       size_t start) {
     size_t kept = b->first[k + 1] - b->first[k], ngiven = start > 0 ? s->context : 0;
     control_window window = {.first = start, .nrows = s->rows, .ngiven = ngiven, .nflow = b->npackets[k], .kept = kept};
     w->member[at] = k;
@@ -153,8 +170,8 @@ static void set_window(const studio *s, worker *w, const plan_label *l, size_t k
 
 /* New rows of a window -> the flow's rows. follow: whoever opens, closes or resets the connection in the conversation
  * that was asked for does so: one flag in a hundred rows is learnt late, and without it the flow never ends. */
-static void keep_rows(const studio *s, worker *w, size_t at, size_t start, size_t ngiven, bool follow) {
-    batch_rows *b = &w->rows;
+static void keep_rows(const studio *s, const worker *w, batch_rows *b, size_t at, size_t start, size_t ngiven,
+                      bool follow) {
     const packet_shape *shapes = b->shapes + w->member[at] * s->k->nrows + start;
     for (size_t i = ngiven; follow && i < w->nexist[at]; i++) {
         size_t row = (at * s->rows + i) * s->cells;
@@ -167,17 +184,17 @@ static void keep_rows(const studio *s, worker *w, size_t at, size_t start, size_
 }
 
 /* *more: some flow goes on after this window. */
-static status sample_window(const studio *s, worker *w, const plan_label *l, uint64_t first, size_t window,
-                            bool *more) {
+static status sample_window(const studio *s, worker *w, batch_rows *b, const plan_label *l, uint64_t first,
+                            size_t window, bool *more) {
     size_t n = 0, start = control_window_first(window, s->rows, s->context);
     model *m = l->lora ? s->tuned : s->base;
     *more = false;
-    for (size_t k = 0; k < w->rows.n; k++) {
-        size_t nwindows = control_nwindows(w->rows.first[k + 1] - w->rows.first[k], s->rows, s->context);
+    for (size_t k = 0; k < b->n; k++) {
+        size_t nwindows = control_nwindows(b->first[k + 1] - b->first[k], s->rows, s->context);
         *more = *more || nwindows > window + 1;
         if (nwindows <= window)
             continue;
-        set_window(s, w, l, k, n, start);
+        set_window(s, w, b, l, k, n, start);
         w->rngs[n++] = rng_make(s->p->seed, (uint64_t)window << 48 | (first + k), RNG_SAMPLE);
     }
     sample_request request = {.n = n,
@@ -195,13 +212,13 @@ static status sample_window(const studio *s, worker *w, const plan_label *l, uin
                               .rngs = w->rngs};
     TRY(model_sample(w->session, m, &request, w->cells, w->soft));
     for (size_t at = 0; at < n; at++)
-        keep_rows(s, w, at, start, request.ngiven, request.controlnet);
+        keep_rows(s, w, b, at, start, request.ngiven, request.controlnet);
     return ST_OK;
 }
 
-status studio_sample(const studio *s, worker *w, uint64_t batch) {
-    batch_rows *b = &w->rows;
+status studio_sample(const studio *s, worker *w, uint64_t batch, batch_rows *b) {
     uint64_t first;
+    b->batch = batch;
     const plan_label *l = plan_batch(s->p, batch, &first, &b->n);
     for (size_t k = 0; k < b->n; k++)
         draw_conversation(s, b, l, first + k, k);
@@ -209,7 +226,7 @@ status studio_sample(const studio *s, worker *w, uint64_t batch) {
     TRY(memory_grow(&b->soft, &b->soft_capacity, b->first[b->n], s->cells * sizeof *b->soft));
     bool more = true;
     for (size_t window = 0; more; window++)
-        TRY(sample_window(s, w, l, first, window, &more));
+        TRY(sample_window(s, w, b, l, first, window, &more));
     return ST_OK;
 }
 
@@ -255,47 +272,46 @@ status studio_copy(flow *to, const flow *from) {
     return ST_OK;
 }
 
-static status decode(const studio *s, worker *w, const flow_plan *initial, size_t k) {
-    const batch_rows *b = &w->rows;
+static status decode(const studio *s, finisher *f, const batch_rows *b, const flow_plan *initial, size_t k) {
     size_t at = b->first[k] * s->cells, n = b->first[k + 1] - b->first[k];
-    TRY(memory_grow(&w->votes, &w->votes_capacity, n, sizeof *w->votes));
-    return s->layout->decode(b->cells + at, b->soft + at, n, initial, &w->raw, w->votes);
+    TRY(memory_grow(&f->votes, &f->votes_capacity, n, sizeof *f->votes));
+    return s->layout->decode(b->cells + at, b->soft + at, n, initial, &f->raw, f->votes);
 }
 
-status studio_finish(const studio *s, worker *w, uint64_t number, size_t k) {
+status studio_finish(const studio *s, finisher *f, const batch_rows *b, uint64_t number, size_t k) {
     const plan_label *l = plan_flow(s->p, number);
     flow_plan initial = {0};
     plan_initial(s->p, number, &initial);
-    TRY(decode(s, w, &initial, k));
-    bool ports = w->raw.key.proto == PROTO_TCP || w->raw.key.proto == PROTO_UDP;
-    if (ports && w->raw.key.port[0] < w->raw.key.port[1]) { /* the first sender is the service */
+    TRY(decode(s, f, b, &initial, k));
+    bool ports = f->raw.key.proto == PROTO_TCP || f->raw.key.proto == PROTO_UDP;
+    if (ports && f->raw.key.port[0] < f->raw.key.port[1]) { /* the first sender is the service */
         uint32_t client = initial.addr[0];
         ip_address client6 = initial.addr6[0];
         initial.addr[0] = initial.addr[1];
         initial.addr[1] = client;
         initial.addr6[0] = initial.addr6[1];
         initial.addr6[1] = client6;
-        TRY(decode(s, w, &initial, k));
+        TRY(decode(s, f, b, &initial, k));
     }
     if (ports)
-        settle_ports(s, l->label, number, &w->raw);
+        settle_ports(s, l->label, number, &f->raw);
     if (s->e->gen.gaps == GAP_CLASS)
-        draw_gaps(s, l->label, number, &w->raw);
+        draw_gaps(s, l->label, number, &f->raw);
     if (s->layout == &layout_relative) { /* raw bits have no numbers that could be sent again */
         rng r = rng_make(s->p->seed, number, RNG_LOSS);
-        TRY(losses_add(&s->k->info[l->label], &r, &w->raw, &w->votes, &w->votes_capacity));
-        checksum_fill_flow(&w->raw); /* right by construction */
+        TRY(losses_add(&s->k->info[l->label], &r, &f->raw, &f->votes, &f->votes_capacity));
+        checksum_fill_flow(&f->raw); /* right by construction */
     }
-    w->raw.label = (int32_t)l->label;
-    w->raw.file = 0;
-    w->raw.run = 0;
-    for (size_t i = 0; i < w->raw.npackets; i++)
-        w->raw.packets[i].frame = (uint32_t)i; /* pairs a packet with its repaired self, even if others are dropped */
-    TRY(studio_copy(&w->clean, &w->raw));
-    w->repaired = (repair_counts){.flows = 0};
+    f->raw.label = (int32_t)l->label;
+    f->raw.file = 0;
+    f->raw.run = 0;
+    for (size_t i = 0; i < f->raw.npackets; i++)
+        f->raw.packets[i].frame = (uint32_t)i; /* pairs a packet with its repaired self, even if others are dropped */
+    TRY(studio_copy(&f->clean, &f->raw));
+    f->repaired = (repair_counts){.flows = 0};
     if (s->e->gen.repair)
-        TRY(repair_flow(&w->clean, w->votes, &w->repaired));
-    if (w->clean.npackets == 0)
+        TRY(repair_flow(&f->clean, f->votes, &f->repaired));
+    if (f->clean.npackets == 0)
         return FAIL(ST_RANGE, "flow %llu: nothing was left of it", (unsigned long long)number);
     return ST_OK;
 }

@@ -51,7 +51,8 @@ done
 rows() { "$bin/ndencode" --info "$1" | awk -v label="$2" '$1 == label { print $4 }'; } # rows DATASET LABEL
 [ "$(rows "$work/gen1/raw.h5" web)" -gt $((9 * 60)) ] || fail "9 flows of web have $(rows "$work/gen1/raw.h5" web) rows"
 timeout 60 "$bin/ndgen" "${settings[@]}" gen.dir="$work/cap" gen.flows=web:3 data.max_packets=30
-[ "$(rows "$work/cap/raw.h5" web)" = 90 ] || fail "data.max_packets=30 gave 3 flows $(rows "$work/cap/raw.h5" web) rows"
+got=$(rows "$work/cap/raw.h5" web) # a retransmission that is drawn comes on top
+[ "$got" -ge 90 ] && [ "$got" -le 93 ] || fail "data.max_packets=30 gave 3 flows $(rows "$work/cap/raw.h5" web) rows"
 
 # What was generated reads back as what it is: ndencode with flows.csv as labels finds the same flows.
 timeout 60 "$bin/ndencode" configs/demo.yaml quiet=yes out="$work/back" data.captures="$work/gen1/all.pcap" \

@@ -117,6 +117,8 @@ static void one_flow_is_made_again(void **state) {
     generation g = open_generation((const char *const[]){"gen.control=none", "gen.batch=5", "gen.steps=10", NULL});
     studio s;
     worker w;
+    finisher made;
+    batch_rows b;
     flow f;
     int8_t *rows = calloc(PACKETS, layout_relative.ncells);
     flow_init(&f);
@@ -124,24 +126,28 @@ static void one_flow_is_made_again(void **state) {
     assert_ok(layout_relative.encode(&f, PACKETS, rows));
     assert_ok(studio_open(&s, g.e, g.plan, g.classes, dataset_get_tables(g.real), g.e->model.dir));
     assert_ok(worker_open(&w, &s));
-    assert_ok(studio_sample(&s, &w, 0));
-    assert_int_equal(w.rows.n, FLOWS);
-    assert_int_equal(w.rows.first[FLOWS], FLOWS * PACKETS);
+    assert_ok(batch_rows_open(&b, &s));
+    finisher_open(&made);
+    assert_ok(studio_sample(&s, &w, 0, &b));
+    assert_int_equal(b.n, FLOWS);
+    assert_int_equal(b.first[FLOWS], FLOWS * PACKETS);
     for (size_t first = 0; first < PACKETS; first += ROWS - CONTEXT) {
         size_t wrong = 0, end = first + ROWS - CONTEXT < PACKETS ? first + ROWS - CONTEXT : PACKETS;
         for (size_t k = 0; k < FLOWS; k++)
             for (size_t c = first * s.cells; c < end * s.cells; c++)
-                wrong += rows[c] * w.rows.cells[k * PACKETS * s.cells + c] < 0;
+                wrong += rows[c] * b.cells[k * PACKETS * s.cells + c] < 0;
         size_t constant = FLOWS * constant_errors(rows, s.cells, first, end);
         if (3 * wrong > constant)
             fail_msg("rows from %zu on: %zu cells are wrong, %zu in a constant row", first, wrong, constant);
     }
     for (size_t k = 0; k < FLOWS; k++) {
-        assert_ok(studio_finish(&s, &w, k, k));
-        assert_int_equal(w.clean.npackets, PACKETS);
-        assert_true(packet_l4(&w.clean.packets[0])[13] & TCP_SYN);
-        assert_true(packet_l4(&w.clean.packets[PACKETS - 2])[13] & TCP_FIN);
+        assert_ok(studio_finish(&s, &made, &b, k, k));
+        assert_int_equal(made.clean.npackets, PACKETS);
+        assert_true(packet_l4(&made.clean.packets[0])[13] & TCP_SYN);
+        assert_true(packet_l4(&made.clean.packets[PACKETS - 2])[13] & TCP_FIN);
     }
+    finisher_close(&made);
+    batch_rows_close(&b);
     worker_close(&w);
     studio_close(&s);
     flow_clear(&f);
