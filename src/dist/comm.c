@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "dist/comm_priv.h"
+#include "dist/deadline.h"
 
 enum { PIECE_NBYTES = 4 << 20 };
 static const double FINISH_SECONDS = 10;
@@ -51,6 +52,10 @@ static int own_processors(void) {
 }
 
 status comm_open(comm **out) {
+    return comm_open_within(out, 0);
+}
+
+status comm_open_within(comm **out, double seconds) {
     status st = ST_OK;
     comm *c = NULL;
     *out = NULL;
@@ -59,7 +64,10 @@ status comm_open(comm **out) {
                 .node_size = 1,
                 .processors = own_processors(),
                 .piece_nbytes = PIECE_NBYTES,
-                .finish_seconds = FINISH_SECONDS};
+                .finish_seconds = FINISH_SECONDS,
+                .limit = seconds};
+    if (is_launched() && seconds > 0)
+        TRY_TO(fail, deadline_begin(&c->start, seconds, "the start of message passing"));
 #ifdef ND_HAVE_MPI
     if (is_launched())
         TRY_TO(fail, comm_mpi_open(c));
@@ -76,6 +84,7 @@ fail:
     c->broken = true;
     if (c->layer)
         c->layer->close(c);
+    deadline_end(&c->start);
     memory_free(&c);
     return st;
 }
@@ -136,10 +145,11 @@ status comm_leave(comm *c, status st) {
 }
 
 status comm_watch(comm *c, double seconds) {
-    if (c->size == 1 || seconds <= 0)
-        return ST_OK;
-    TRY(check_usable(c));
-    return c->layer->watch(c, seconds);
+    status st = ST_OK;
+    if (c->size > 1 && seconds > 0)
+        st = check_usable(c) == ST_OK ? c->layer->watch(c, seconds) : ST_COMM;
+    deadline_end(&c->start);
+    return st;
 }
 
 void comm_set_in_step(comm *c, bool in_step) {
@@ -393,10 +403,16 @@ int comm_finish(comm **out, status st) {
         st = agree_at_end(c, st, &alone);
     print_end(c, st, alone);
     if (c && c->layer) {
+        deadline *end = NULL;
         if (alone)
             c->layer->abort(c, status_exit_code(st));
+        if (c->limit > 0 && c->size > 1 && deadline_begin(&end, c->limit, "the end of message passing") != ST_OK)
+            log_warn("%s", status_message());
         c->layer->close(c);
+        deadline_end(&end);
     }
+    if (c)
+        deadline_end(&c->start);
     memory_free(&c);
     *out = NULL;
     return status_exit_code(st);

@@ -14,6 +14,9 @@ typedef struct comm comm;
 
 /* Start message passing (MPI_Init_thread where the program runs under mpirun or srun; otherwise one process). */
 status comm_open(comm **c);
+/* The same, with a limit (deadline.h; 0: none) for the time from here until comm_watch, and for the end of message
+ * passing in comm_finish: a rank that is stopped there holds up all others. */
+status comm_open_within(comm **c, double seconds);
 int comm_rank(const comm *c); /* local */
 int comm_size(const comm *c); /* local */
 /* Ranks that share this node (its memory: what a device is chosen by), and this one's number among them. Local. */

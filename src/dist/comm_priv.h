@@ -20,6 +20,8 @@ struct comm {
     int rank, size, node_rank, node_size;
     int processors;                   /* this rank's share of the processors of the node */
     bool broken;                      /* after ST_COMM: no more messages */
+    double limit;                     /* seconds for start and end; 0 = none */
+    struct deadline *start;           /* until comm_watch */
     size_t piece_nbytes;              /* largest message */
     double finish_seconds;            /* how long a rank with an error waits for the others at the end */
     char agreed[COMM_MESSAGE_NBYTES]; /* the latest message agreed on: it names its rank already */

@@ -11,7 +11,7 @@ int main(int argc, char **argv) {
     if (help)
         return 0;
     if (!st)
-        st = comm_open(&c);
+        st = comm_open_within(&c, e->comm.timeout);
     if (!st) {
         log_setup("ndeval", comm_rank(c), comm_size(c), e->quiet);
         st = comm_join(c, e);

@@ -13,7 +13,7 @@ int main(int argc, char **argv) {
         return 0;
     if (!st) {
         stop_install();
-        st = comm_open(&c);
+        st = comm_open_within(&c, e->comm.timeout);
     }
     if (!st) {
         log_setup("ndgen", comm_rank(c), comm_size(c), e->quiet);

@@ -27,7 +27,7 @@ int main(int argc, char **argv) {
     if (help)
         return 0;
     if (st == ST_OK)
-        st = comm_open(&c);
+        st = comm_open_within(&c, e->comm.timeout);
     if (st == ST_OK) {
         log_setup("ndencode", comm_rank(c), comm_size(c), e->quiet);
         st = comm_join(c, e);

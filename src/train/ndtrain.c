@@ -15,7 +15,7 @@ int main(int argc, char **argv) {
     if (st == ST_OK && help)
         return 0;
     if (st == ST_OK)
-        st = comm_open(&c);
+        st = comm_open_within(&c, e->comm.timeout);
     if (st == ST_OK) {
         log_setup("ndtrain", comm_rank(c), comm_size(c), e->quiet);
         st = comm_join(c, e);
