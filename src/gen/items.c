@@ -141,8 +141,7 @@ status item_write(item_writer *w, const item *it, uint64_t *offset) {
     size_t n = it->nbytes + sizeof(uint32_t);
     status st = append(w, it->bytes, n);
     if (st) {
-        if (ftruncate(w->fd, (off_t)w->nbytes) != 0)
-            w->nbytes = 0; /* a reader finds the tail torn and ignores it */
+        (void)!ftruncate(w->fd, (off_t)w->nbytes); /* else a reader finds the tail torn and ignores it */
         return st;
     }
     *offset = w->nbytes;
@@ -159,8 +158,11 @@ status item_writer_close(item_writer *w) {
 }
 
 void item_writer_abandon(item_writer *w) {
-    if (w->path && w->fd >= 0)
+    if (w->path && w->fd >= 0) {
         close(w->fd);
+        if (w->nbytes == 0)
+            (void)unlink(w->path);
+    }
     free(w->name);
     free(w->path);
     *w = (item_writer){.fd = -1};

@@ -62,7 +62,10 @@ gone() { # every process of the job ends within 30 seconds
     ps -ef | grep "$work" >&2
     fail "processes are left 30 seconds after: $1"
 }
-code_of_job() { local code=0; wait "$job" 2>/dev/null || code=$?; echo $code; }
+end_job() { # into $code
+    code=0
+    wait "$job" 2>/dev/null || code=$?
+}
 
 echo "undisturbed run"
 whole=$work/whole
@@ -76,7 +79,7 @@ results_of "$whole" >"$work/want"
 
 declare -A done_to
 disturb() { # disturb STAGE: one attempt that something happens to
-    local stage=$1 took="took_$1" ranks=$((RANDOM % 3 + 1)) what pids victim code
+    local stage=$1 took="took_$1" ranks=$((RANDOM % 3 + 1)) what pids victim
     command_of "$stage" "$out"
     launch $ranks
     sleep "$(awk -v ms="${!took}" -v r=$RANDOM 'BEGIN { printf "%.3f", 0.25 + r / 32768 * ms / 1000 }')"
@@ -94,8 +97,8 @@ disturb() { # disturb STAGE: one attempt that something happens to
     *) what=kill; kill -9 "$victim" 2>/dev/null || true ;;
     esac
     gone "$what of $stage on $ranks ranks"
-    code=$(code_of_job)
-    [ $what != term ] || [ "$code" = 75 ] || [ "$code" = 0 ] || fail "$stage: SIGTERM gave exit code $code"
+    end_job
+    [ $what != term ] || [ $code = 75 ] || [ $code = 0 ] || fail "$stage: SIGTERM gave exit code $code"
     done_to[$what]=$((${done_to[$what]:-0} + 1))
 }
 
@@ -135,8 +138,8 @@ for stage in "${stages[@]}"; do
     done
     command_of "$stage" "$out"
     launch $((RANDOM % 3 + 1))
-    code=$(code_of_job)
-    [ "$code" = 0 ] || fail "$stage: exit code $code when left alone"
+    end_job
+    [ $code = 0 ] || fail "$stage: exit code $code when left alone"
 done
 results_of "$out" >"$work/got"
 diff "$work/want" "$work/got" >&2 || fail "results differ from those of the undisturbed run"

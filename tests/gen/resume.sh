@@ -10,7 +10,7 @@ fail() { echo "FAIL: $*"; [ ! -e "$work/log" ] || tail -5 "$work/log"; exit 1; }
 launch() { local n=$1; shift; timeout -k 5 200 mpirun.openmpi --oversubscribe --bind-to none -np "$n" "$@"; }
 
 settings=(configs/demo.yaml out="$work/x" threads=1 model.width=64 model.layers=2 model.packets=12 model.context=4
-    train.batch=16 train.base.steps=60 train.base.exclude= data.max_packets=60
+    train.batch=16 train.base.steps=200 train.base.exclude= data.max_packets=60
     gen.flows=dns:24,web:24,ping:12,api:12 gen.batch=4 gen.steps=24)
 timeout 100 "$bin/ndencode" "${settings[@]}" quiet=yes >"$work/log"
 timeout 100 "$bin/ndtrain" "${settings[@]}" quiet=yes >>"$work/log"
@@ -152,7 +152,7 @@ gen gen.dir="$work/cut" || fail "whole captures again"
 same cut
 
 # No room: one message, exit code 1, and the next run goes on.
-code=$( (trap '' XFSZ; ulimit -f 16; code_of gen gen.dir="$work/full") )
+code=$( (trap '' XFSZ; ulimit -f 64; code_of gen gen.dir="$work/full") )
 [ "$code" = 1 ] && [ "$(grep -c 'items-.*File too large' "$work/log")" = 1 ] || fail "exit code $code where files may not grow"
 gen gen.dir="$work/full" && grep -q 'are there already' "$work/log" || fail "going on once there is room"
 same full
