@@ -30,7 +30,8 @@ static dataset *encode(const char *captures) {
     bool help;
     char *out = text_format("out=%s/out", folder), *from = text_format("data.captures=%s", captures),
          *result = text_format("%s/out/dataset.h5", folder);
-    char *argv[] = {(char *)"test", out, from, (char *)"data.labels=", (char *)"quiet=yes", (char *)"encode.memory=64k"};
+    char *argv[] = {
+        (char *)"test", out, from, (char *)"data.labels=", (char *)"quiet=yes", (char *)"encode.memory=64k"};
     assert_int_equal(experiment_load(6, argv, PROGRAM_ENCODE, "", &e, &help), ST_OK);
     if (encode_run(e, alone) != ST_OK || dataset_open(&d, result) != ST_OK)
         fail_msg("%s", status_message());
