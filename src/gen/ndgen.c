@@ -8,13 +8,12 @@ int main(int argc, char **argv) {
     experiment *e = NULL;
     comm *c = NULL;
     bool help = false;
+    stop_install();
     status st = experiment_load(argc, argv, PROGRAM_GEN, "generate synthetic flows with a trained model", &e, &help);
     if (help)
         return 0;
-    if (!st) {
-        stop_install();
+    if (!st)
         st = comm_open_within(&c, e->comm.timeout);
-    }
     if (!st) {
         log_setup("ndgen", comm_rank(c), comm_size(c), e->quiet);
         st = comm_join(c, e);

@@ -145,7 +145,7 @@ static void close_folder(encoder *r, status st) {
     char *pattern = text_format("%s/*.pass", r->folder);
     glob_t g;
     bool keep = false;
-    if (!r->done && (st == ST_IO || st == ST_MEMORY || st == ST_COMM) && glob(pattern, GLOB_NOSORT, NULL, &g) == 0) {
+    if (!r->done && (st == ST_IO || st == ST_MEMORY || st == ST_COMM || st == ST_STOPPED) && glob(pattern, GLOB_NOSORT, NULL, &g) == 0) {
         keep = true;
         globfree(&g);
         if (r->lock >= 0)
@@ -312,7 +312,9 @@ static status do_items(encoder *r, work *w) {
             continue;
         if (show)
             progress_update(&shown, before, r->plan.names.item[items[k].file]);
-        st = do_item(r, &items[k], &failed);
+        st = encode_check_stop(r->folder);
+        if (st == ST_OK)
+            st = do_item(r, &items[k], &failed);
         if (st != ST_OK) {
             char *message = text_copy(status_message());
             r->alone = comm_size(r->c) > 1 && give_signal(r, "failed", 0) != ST_OK;

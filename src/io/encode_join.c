@@ -277,6 +277,8 @@ static status make_stretches(join *j) {
         if (show && st == ST_OK)
             progress_update(&shown, number, NULL);
         if (st == ST_OK)
+            st = encode_check_stop(j->k->folder);
+        if (st == ST_OK)
             st = make_stretch(j, (size_t)number);
         j->mine[number] = true;
     }

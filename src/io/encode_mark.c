@@ -17,6 +17,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/stop.h"
 #include "io/encode_priv.h"
 
 enum { MARK_LIMIT = 1 << 28 };
@@ -266,6 +267,12 @@ status encode_folder_open(const char *folder, const char *identity, int *lock) {
     free(lock_path);
     free(path);
     return st;
+}
+
+status encode_check_stop(const char *folder) {
+    if (!stop_requested())
+        return ST_OK;
+    return FAIL(ST_STOPPED, "stopped on request; the same command goes on with what is whole in %s", folder);
 }
 
 void encode_folder_close(const char *folder, int *lock, bool keep) {

@@ -6,7 +6,7 @@
 #include "io/capture.h"
 #include "io/encode_priv.h"
 
-enum { RAW_BUFFER = 1 << 16, RECORD_HEADER = 16 };
+enum { RAW_BUFFER = 1 << 16, RECORD_HEADER = 16, STOP_EVERY = 1 << 16 };
 
 typedef struct pass {
     const encode_options *o;
@@ -96,6 +96,8 @@ static status read_packets(pass *s, encode_mark *m) {
         TRY(capture_next(s->capture, &r, &end));
         if (end)
             break;
+        if (m->frames % STOP_EVERY == 0)
+            TRY(encode_check_stop(s->o->folder));
         if (m->frames >= UINT32_MAX)
             return FAIL(ST_RANGE, "%s: more than 2^32 records", s->path);
         s->seen += RECORD_HEADER + r.caplen;

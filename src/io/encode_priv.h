@@ -170,6 +170,8 @@ status encode_mark_check(const encode_mark *m, const char *folder, const encode_
 /* The folder of the parts, for this run alone. Local to rank 0. Parts of a run with another `identity` go away. */
 status encode_folder_open(const char *folder, const char *identity, int *lock);
 void encode_folder_close(const char *folder, int *lock, bool keep);
+/* ST_STOPPED where this process was asked to stop (base/stop.h). Local. */
+status encode_check_stop(const char *folder);
 
 /* --- joining (encode_join.c) --- */
 

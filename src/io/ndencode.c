@@ -3,6 +3,7 @@
 #include <string.h>
 #include "base/experiment.h"
 #include "base/log.h"
+#include "base/stop.h"
 #include "dist/join.h"
 #include "io/convert.h"
 #include "io/encode.h"
@@ -23,6 +24,7 @@ int main(int argc, char **argv) {
         log_setup("ndencode", 0, 1, false);
         return comm_finish(&c, convert_run(argc, argv));
     }
+    stop_install();
     status st = experiment_load(argc, argv, PROGRAM_ENCODE, summary, &e, &help);
     if (help)
         return 0;

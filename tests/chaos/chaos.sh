@@ -29,6 +29,7 @@ mounted=no
 mount -t tmpfs -o size=64m tmpfs "$work/disk" 2>/dev/null && mounted=yes
 cp data/sample/run1* data/sample/run2* data/sample/labels.csv "$work/input/"
 
+# shellcheck disable=SC2054 # lists of the settings
 settings=(configs/demo.yaml quiet=yes threads=1 data.captures="$work/input" data.labels="$work/input/labels.csv" data.holdout=2
     model.width=32 model.layers=2 model.head=16 model.packets=12 train.batch=12 train.deterministic=yes
     train.base.steps=200 train.control.steps=60 train.lora.steps=60 train.checkpoint_every=20 train.validate_every=50
@@ -59,7 +60,7 @@ gone() { # every process of the job ends within 30 seconds
         [ -z "$(ranks_of_job)" ] && ! kill -0 "$job" 2>/dev/null && return
         sleep 0.1
     done
-    ps -ef | grep "$work" >&2
+    pgrep -af "$work" >&2 || true
     fail "processes are left 30 seconds after: $1"
 }
 end_job() { # into $code
@@ -79,10 +80,14 @@ results_of "$whole" >"$work/want"
 
 declare -A done_to
 disturb() { # disturb STAGE: one attempt that something happens to
-    local stage=$1 took="took_$1" ranks=$((RANDOM % 3 + 1)) what pids victim
+    local stage=$1 took="took_$1" ranks=$((RANDOM % 3 + 1)) what pids victim i
     command_of "$stage" "$out"
     launch $ranks
-    sleep "$(awk -v ms="${!took}" -v r=$RANDOM 'BEGIN { printf "%.3f", 0.25 + r / 32768 * ms / 1000 }')"
+    for ((i = 0; i < 100; i++)); do # from their first sign of life on, anywhere in their work
+        [ -z "$(ranks_of_job)" ] || break
+        sleep 0.02
+    done
+    sleep "$(awk -v ms="${!took}" -v r="$RANDOM" 'BEGIN { printf "%.3f", r / 32768 * (ms / 1000 + 0.2) }')"
     mapfile -t pids < <(ranks_of_job)
     if [ ${#pids[@]} = 0 ]; then
         wait "$job" 2>/dev/null || fail "$stage ended by itself with an error"
@@ -93,12 +98,14 @@ disturb() { # disturb STAGE: one attempt that something happens to
     case $((RANDOM % 8)) in
     0) what=launcher; kill -9 "$job" 2>/dev/null || true ;;
     1) what=term; kill -TERM "${pids[@]}" 2>/dev/null || true ;;
-    2) if [ $ranks -gt 1 ]; then what=stop; kill -STOP "$victim" 2>/dev/null || true; else what=kill; kill -9 "$victim" 2>/dev/null || true; fi ;;
-    *) what=kill; kill -9 "$victim" 2>/dev/null || true ;;
+    2) if [ $ranks -gt 1 ]; then what=stop; kill -STOP "$victim" 2>/dev/null || true; else what="kill"; kill -9 "$victim" 2>/dev/null || true; fi ;;
+    *) what="kill"; kill -9 "$victim" 2>/dev/null || true ;;
     esac
     gone "$what of $stage on $ranks ranks"
     end_job
-    [ $what != term ] || [ $code = 75 ] || [ $code = 0 ] || fail "$stage: SIGTERM gave exit code $code"
+    # 143: it came before the program could take it
+    [ $what != term ] || [ $code = 75 ] || [ $code = 0 ] || [ $code = 143 ] || fail "$stage: SIGTERM gave exit code $code"
+    [ $what != term ] || what="term ($code)"
     done_to[$what]=$((${done_to[$what]:-0} + 1))
 }
 
