@@ -201,6 +201,52 @@ static void a_change_is_noticed(void **state) {
     drop_folder(folder);
 }
 
+/* More files than may be open at once, read in two orders. */
+static void files_take_turns(void **state) {
+    (void)state;
+    enum { NFILES = ITEM_FILES_OPEN + 16 };
+    char *folder = new_folder();
+    uint64_t *missing = NULL, nmissing;
+    shard all;
+    item_index index = {0};
+    item_reader r;
+    item it = {0};
+    flow f;
+    flow_init(&f);
+    assert_ok(identity_claim(&ours, folder));
+    for (uint64_t b = 0; b < NFILES; b++) {
+        item_writer w;
+        uint64_t offset;
+        item_writer_open(&w, folder, 0);
+        make_flow(b, 0, false, &f);
+        assert_ok(item_begin(&it, b, 1));
+        assert_ok(item_add(&it, 0, &f, &f));
+        item_end(&it, &ours, &(repair_counts){.packets = b});
+        assert_ok(item_write(&w, &it, &offset));
+        item_writer_abandon(&w);
+    }
+    assert_ok(shard_parse("", &all));
+    assert_ok(items_scan(world, folder, &ours, &all, NFILES, &index, &missing, &nmissing));
+    assert_int_equal(nmissing, 0);
+    assert_int_equal(index.files.n, NFILES);
+    item_reader_open(&r, folder, &index, &ours);
+    for (uint64_t i = 0; i < 2 * NFILES; i++) {
+        uint64_t b = i < NFILES ? i : i * 7 % NFILES;
+        item_flow head;
+        assert_ok(item_read(&r, b, &it));
+        item_get_head(&it, 0, &head);
+        assert_int_equal(head.head.npackets, 1 + b);
+        assert_true(r.nopen <= ITEM_FILES_OPEN);
+    }
+    assert_int_equal(r.nopen, ITEM_FILES_OPEN);
+    item_reader_close(&r);
+    item_index_clear(&index);
+    memory_free(&missing);
+    item_clear(&it);
+    flow_clear(&f);
+    drop_folder(folder);
+}
+
 static void folders_have_one_identity(void **state) {
     (void)state;
     char *folder = new_folder();
@@ -245,8 +291,11 @@ static void separators_tell_labels_apart(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whole_records_are_found),      cmocka_unit_test(a_change_is_noticed),
-        cmocka_unit_test(folders_have_one_identity),    cmocka_unit_test(shares_partition_the_batches),
+        cmocka_unit_test(whole_records_are_found),
+        cmocka_unit_test(a_change_is_noticed),
+        cmocka_unit_test(files_take_turns),
+        cmocka_unit_test(folders_have_one_identity),
+        cmocka_unit_test(shares_partition_the_batches),
         cmocka_unit_test(separators_tell_labels_apart),
     };
     return cmocka_run_group_tests(tests, open_world, close_world);
