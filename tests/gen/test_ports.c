@@ -22,9 +22,9 @@ static void ports_stay_in_their_block(void **state) {
     for (unsigned block = 0; block < 16; block++) {
         bool seen[16] = {false}, distinct = false;
         uint16_t first = 0;
-        for (unsigned item = 0; item < 2000; item++) {
-            rng r = rng_make(1, item, RNG_PORT), again = r;
-            uint16_t chosen = (uint16_t)(block * 4096 + item % 4096), port = port_draw(&r, chosen, 443);
+        for (unsigned number = 0; number < 2000; number++) {
+            rng r = rng_make(1, number, RNG_PORT), again = r;
+            uint16_t chosen = (uint16_t)(block * 4096 + number % 4096), port = port_draw(&r, chosen, 443);
             assert_int_equal(port, port_draw(&again, chosen, 443));
             assert_false(port_is_taken(port));
             assert_in_range(port, 16384, 65535);
@@ -33,7 +33,7 @@ static void ports_stay_in_their_block(void **state) {
             else
                 assert_in_range(port, 32768, 61439);
             seen[port / 4096] = true;
-            first = item == 0 ? port : first;
+            first = number == 0 ? port : first;
             distinct = distinct || port != first;
         }
         unsigned blocks = 0;
@@ -46,8 +46,8 @@ static void ports_stay_in_their_block(void **state) {
 
 /* The service is the lower port: a client's stays above it, or is left as it was where there is none. */
 static void ports_stay_above_the_service(void **state) {
-    for (unsigned item = 0; item < 500; item++) {
-        rng r = rng_make(2, item, RNG_PORT);
+    for (unsigned number = 0; number < 500; number++) {
+        rng r = rng_make(2, number, RNG_PORT);
         assert_in_range(port_draw(&r, 33000, 32900), 32901, 36863);
         assert_int_equal(port_draw(&r, 65535, 65535), 65535);
     }
