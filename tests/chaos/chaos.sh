@@ -54,10 +54,16 @@ launch() { # launch RANKS: `command` in the background, its mpirun in $job
     job=$!
 }
 ranks_of_job() { pgrep -f "^$bin/nd.* out=$out" || true; }
-gone() { # every process of the job ends within 30 seconds
-    local i
+gone() { # gone WHAT VICTIM: every process of the job ends within 30 seconds
+    local i left
     for ((i = 0; i < 300; i++)); do
-        [ -z "$(ranks_of_job)" ] && ! kill -0 "$job" 2>/dev/null && return
+        left=$(ranks_of_job)
+        [ -z "$left" ] && ! kill -0 "$job" 2>/dev/null && return
+        # Stopped when the others had nothing left to wait for: nobody is there to notice but the launcher, which waits.
+        if [ "$i" = 200 ] && [ "$left" = "$2" ] && grep -q '^State:.*stopped' "/proc/$2/status" 2>/dev/null; then
+            kill -9 "$2"
+            done_to[stopped last]=$((${done_to[stopped last]:-0} + 1))
+        fi
         sleep 0.1
     done
     pgrep -af "$work" >&2 || true
@@ -101,7 +107,7 @@ disturb() { # disturb STAGE: one attempt that something happens to
     2) if [ $ranks -gt 1 ]; then what=stop; kill -STOP "$victim" 2>/dev/null || true; else what="kill"; kill -9 "$victim" 2>/dev/null || true; fi ;;
     *) what="kill"; kill -9 "$victim" 2>/dev/null || true ;;
     esac
-    gone "$what of $stage on $ranks ranks"
+    gone "$what of $stage on $ranks ranks" "$victim"
     end_job
     # 143: it came before the program could take it
     [ $what != term ] || [ $code = 75 ] || [ $code = 0 ] || [ $code = 143 ] || fail "$stage: SIGTERM gave exit code $code"
