@@ -20,7 +20,6 @@ job_arguments generate "$@"
 share=()
 if [ -n "$array$shards$join${SLURM_ARRAY_TASK_ID:-}" ] && [ "$dry_run" != yes ]; then
     nd_setup && nd_command_of ndgen || exit 1
-    [ -n "$("${nd_command[@]}" --help | grep '^ *gen\.shard')" ] || die "this ndgen knows no gen.shard: it cannot make a share of the flows"
 fi
 job_submit_unless_inside
 if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then

@@ -16,7 +16,6 @@ fi
 [ "$dry_run" = yes ] || command -v sbatch >/dev/null || die "no sbatch here; without Slurm the programs run under mpirun (README.md)"
 if [ -n "$array" ] && [ "$dry_run" != yes ]; then
     nd_setup && nd_command_of ndgen || exit 1
-    [ -n "$("${nd_command[@]}" --help | grep '^ *gen\.shard')" ] || die "this ndgen knows no gen.shard: it cannot make a share of the flows"
 fi
 
 before='' # id of the job that the next one waits for

@@ -89,6 +89,8 @@ static void derive(char **place, const char *folder, const char *name) {
 static status derive_places(experiment *e) {
     if (!*e->out)
         return FAIL(ST_USAGE, "out: the name of a folder is wanted");
+    if (e->model.context < 0)
+        e->model.context = e->model.packets / 4;
     derive(&e->data.dataset, e->out, "dataset.h5");
     derive(&e->model.dir, e->out, "model");
     derive(&e->gen.dir, e->out, "generated");

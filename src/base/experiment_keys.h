@@ -29,7 +29,7 @@ KEY("encode.unlabelled", CONFIG_BOOL, encode.unlabelled, 0, 0, NULL, "yes", E, "
 KEY("model.dir", CONFIG_TEXT, model.dir, 0, 0, NULL, "", T | G, "model folder; default OUT/model")
 KEY("model.layout", CONFIG_TEXT, model.layout, 0, 0, NULL, "relative", T, "row layout: relative, nprint or nprint-v6")
 KEY("model.packets", CONFIG_INT, model.packets, 1, 1024, NULL, "32", T, "rows of a window: packets that the model sees at once")
-KEY("model.context", CONFIG_INT, model.context, 0, 1023, NULL, "8", T, "rows that a window is given from the one before (less than model.packets)")
+KEY("model.context", CONFIG_INT, model.context, -1, 1023, NULL, "-1", T, "rows that a window is given from the one before (less than model.packets); -1 = a quarter of model.packets")
 KEY("model.width", CONFIG_INT, model.width, 16, 4096, NULL, "192", T, "width of the transformer")
 KEY("model.layers", CONFIG_INT, model.layers, 1, 128, NULL, "6", T, "blocks of the transformer")
 KEY("model.head", CONFIG_INT, model.head, 8, 256, NULL, "32", T, "size of an attention head")

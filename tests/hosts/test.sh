@@ -73,6 +73,7 @@ cut_off() { # HOST: cut it off a running job; seconds until all has ended, and w
     left=$((SECONDS - cut))
     check "$1 cut off: no process is left on any host (after $left s)" [ $left -le 30 ]
     "$hosts" heal "$1"
+    wait_for 10 "$hosts" exec h1 ping -q -c 1 -W 1 "$1" >/dev/null # a link is up a moment before it carries anything
 }
 launch h1,h2 2 ndtrain out="$work/out" train.mode=base
 wait_for 30 lines "$(steps_of "$work/out")" 150 || fail "training on 2 hosts never came to step 150"
