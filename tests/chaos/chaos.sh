@@ -9,6 +9,8 @@
 set -euo pipefail
 cd "${ND_SOURCE:-$(dirname "$0")/../..}"
 kills=${1:-12} seed=${2:-1}
+# shellcheck source=tools/setup.sh
+source tools/setup.sh # what mpirun needs to know of a small machine
 bin=${ND_BIN:-$PWD/build/release/bin}
 RANDOM=$seed
 work=$(mktemp -d "${TMPDIR:-/tmp}/nd-chaos-XXXXXX")
