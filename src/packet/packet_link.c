@@ -1,14 +1,15 @@
 /* Where the IP header starts in a captured frame, for every link layer that nd knows.
  *
- * Every step first compares with what was captured. References: RFC 1042 (SNAP), 1661/1662 (PPP), 2516 (PPPoE), IEEE
- * 802.1Q, 802.1ad, 802.11; radiotap.org; the LINKTYPE_ registry of tcpdump.org. */
+ * Every step first compares with what was captured. References: RFC 1042 (SNAP), 1661/1662 (PPP), 2516 (PPPoE), 3032
+ * and 4928 (MPLS), IEEE 802.1Q, 802.1ad, 802.11; radiotap.org; the LINKTYPE_ registry of tcpdump.org. */
 #include <string.h>
 #include "packet/packet_priv.h"
 
 enum { TYPE_IPV4 = 0x0800, TYPE_IPV6 = 0x86dd, TYPE_PPPOE_SESSION = 0x8864 };
+enum { TYPE_MPLS = 0x8847, TYPE_MPLS_MULTICAST = 0x8848 };
 enum { TYPE_VLAN = 0x8100, TYPE_PROVIDER_VLAN = 0x88a8, TYPE_OLD_QINQ = 0x9100 };
 enum { TYPE_FIRST = 0x0600 }; /* below this the field is an 802.3 length, and LLC follows */
-enum { PPP_IPV4 = 0x0021, PPP_IPV6 = 0x0057 };
+enum { PPP_IPV4 = 0x0021, PPP_IPV6 = 0x0057, PPP_MPLS = 0x0281, PPP_MPLS_MULTICAST = 0x0283 };
 
 /* LINKTYPE_ values of capture files. */
 enum {
@@ -27,6 +28,23 @@ enum {
     LINK_SLL2 = 276
 };
 
+/* MPLS label stack (RFC 3032), *at on its first byte, entries of four bytes:
+ *   label 20 bits | traffic class 3 | last entry 1 | TTL 8
+ * What follows is told by its first four bits: 4 and 6 are IP (RFC 4928). */
+static packet_skip skip_mpls(const uint8_t *frame, size_t caplen, size_t *at) {
+    bool last = false;
+    while (!last) {
+        if (caplen - *at < 4)
+            return SKIP_CUT;
+        last = frame[*at + 2] & 1;
+        *at += 4;
+    }
+    if (caplen == *at)
+        return SKIP_CUT;
+    unsigned version = frame[*at] >> 4;
+    return version == 4 || version == 6 ? SKIP_NONE : SKIP_NOT_IP;
+}
+
 /* *at: offset of the PPP protocol field; moved to the first byte after it. */
 static packet_skip skip_ppp_protocol(const uint8_t *frame, size_t caplen, size_t *at) {
     size_t left = caplen - *at;
@@ -41,6 +59,8 @@ static packet_skip skip_ppp_protocol(const uint8_t *frame, size_t caplen, size_t
         protocol = get16(frame + *at);
         *at += 2;
     }
+    if (protocol == PPP_MPLS || protocol == PPP_MPLS_MULTICAST)
+        return skip_mpls(frame, caplen, at);
     return protocol == PPP_IPV4 || protocol == PPP_IPV6 ? SKIP_NONE : SKIP_NOT_IP;
 }
 
@@ -68,6 +88,8 @@ static packet_skip skip_to_ip(const uint8_t *frame, size_t caplen, unsigned type
             *at += 4;
         } else if (type == TYPE_PPPOE_SESSION) {
             return skip_pppoe(frame, caplen, at);
+        } else if (type == TYPE_MPLS || type == TYPE_MPLS_MULTICAST) {
+            return skip_mpls(frame, caplen, at);
         } else if (type < TYPE_FIRST) {
             if (memcmp(frame + *at, snap, left < sizeof snap ? left : sizeof snap) != 0)
                 return SKIP_NOT_IP;
