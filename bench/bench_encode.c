@@ -4,8 +4,8 @@
  *     bench_encode [CAPTURE...]      default: the captures of data/sample
  *
  * The frames of the captures are written again and again, each time from other hosts, into one plain pcap of about two
- * million frames in a temporary folder, which is then in the page cache. Figures are processor time of this process
- * (worker threads included), best of three. */
+ * million frames in a temporary folder (in TMPDIR), which is then in the page cache. Figures are processor time of this
+ * process (worker threads included), best of three. */
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -164,10 +164,13 @@ static double report(const char *what, uint64_t (*run)(bench *), bench *b, int r
 
 int main(int argc, char **argv) {
     frames f = {0};
-    char folder[] = "/tmp/nd-bench-XXXXXX";
+    const char *base_folder = getenv("TMPDIR");
+    char *folder = text_format("%s/nd-bench-XXXXXX", base_folder != NULL ? base_folder : "/tmp");
     char *file[] = {(char *)"bench"}, *none[] = {(char *)""};
-    if (!mkdtemp(folder))
+    if (!mkdtemp(folder)) {
+        perror(folder);
         return 1;
+    }
     frames_read_all(&f, argc - 1, argv + 1);
     char *input = text_format("%s/input.pcap", folder), *output = text_format("%s/dataset.h5", folder),
          *parts = text_format("%s/parts", folder);
@@ -196,6 +199,7 @@ int main(int argc, char **argv) {
         printf("nprint is not installed: left out\n");
     labels_free((labels **)&b.options.labels);
     file_remove_tree(folder);
+    free(folder);
     free(input);
     free(output);
     free(parts);

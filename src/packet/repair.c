@@ -46,16 +46,29 @@ static const repair_rule inter[] = {
     {CHECK_ECHO, repair_echo},
 };
 
-/* Bits of two headers side by side, but for the two bytes at `except`; what only one of them has counts as changed. */
-static unsigned count_bits(const uint8_t *a, unsigned na, const uint8_t *b, unsigned nb, unsigned except,
-                           uint64_t *bits) {
-    unsigned shorter = na < nb ? na : nb, longer = na < nb ? nb : na, changed = 0;
-    *bits += 8 * longer - (except < longer ? 16 : 0);
-    for (unsigned i = 0; i < shorter; i++)
-        if (a[i] != b[i] && i - except > 1) /* seldom, and counting costs more than looking */
+/* Bits in which two headers differ, side by side; all of what only one of them has. By words: each rule asks. */
+static unsigned bits_between(const uint8_t *a, unsigned na, const uint8_t *b, unsigned nb) {
+    unsigned shorter = na < nb ? na : nb, longer = na < nb ? nb : na, changed = 8 * (longer - shorter), i = 0;
+    for (; i + 8 <= shorter; i += 8) {
+        uint64_t x, y;
+        memcpy(&x, a + i, 8);
+        memcpy(&y, b + i, 8);
+        if (x != y) /* seldom, and counting costs more than looking */
+            changed += (unsigned)__builtin_popcountll(x ^ y);
+    }
+    for (; i < shorter; i++)
+        if (a[i] != b[i])
             changed += (unsigned)__builtin_popcount(a[i] ^ b[i]);
-    for (unsigned i = shorter; i < longer; i++)
-        changed += i - except > 1 ? 8 : 0;
+    return changed;
+}
+
+/* The same without the two bytes of a checksum; *bits grows by how many bits there are to differ in. */
+static unsigned bits_but_checksum(const uint8_t *a, unsigned na, const uint8_t *b, unsigned nb, unsigned checksum_at,
+                                  uint64_t *bits) {
+    unsigned shorter = na < nb ? na : nb, longer = na < nb ? nb : na, changed = bits_between(a, na, b, nb);
+    for (unsigned i = checksum_at; i < checksum_at + 2 && i < longer; i++)
+        changed -= i < shorter ? (unsigned)__builtin_popcount(a[i] ^ b[i]) : 8;
+    *bits += 8 * longer - (checksum_at < longer ? 16 : 0);
     return changed;
 }
 
@@ -65,12 +78,13 @@ static unsigned transport_checksum_at(unsigned proto) {
 
 static bool count_packet(const repair_facts *facts, const packet *before, const packet *after, repair_counts *counts) {
     bool ipv6 = packet_is_ipv6(after);
-    unsigned nb = packet_ip_nheader(after), none = PACKET_HEADER_MAX;
+    unsigned nb = packet_ip_nheader(after), none = PACKET_HEADER_MAX; /* IPv6 has no checksum */
     header_view v = repair_view(facts, before);
     unsigned na = v.nip >= 20 && v.nip <= before->nheader ? v.nip : nb < before->nheader ? nb : 20;
-    uint64_t changed = count_bits(before->header, na, after->header, nb, ipv6 ? none : IP_CHECKSUM_AT, &counts->bits);
-    changed += count_bits(before->header + na, before->nheader - na, after->header + nb, after->nheader - nb,
-                          transport_checksum_at(packet_proto(after)), &counts->bits);
+    unsigned changed =
+        bits_but_checksum(before->header, na, after->header, nb, ipv6 ? none : IP_CHECKSUM_AT, &counts->bits);
+    changed += bits_but_checksum(before->header + na, before->nheader - na, after->header + nb, after->nheader - nb,
+                                 transport_checksum_at(packet_proto(after)), &counts->bits);
     counts->bits_changed += changed;
     counts->packets_changed += changed > 0;
     return changed > 0;
@@ -90,11 +104,10 @@ static void remember(const repair_draft *x, draft_bytes *b) {
 }
 
 static void put_length(repair_draft *x) {
-    unsigned all = x->nip + x->nl4 + x->payload;
-    if (x->ip[0] >> 4 == 6)
-        put16(x->ip + 4, all - 40);
-    else
-        put16(x->ip + 2, all);
+    bool ipv6 = x->ip[0] >> 4 == 6;
+    unsigned length = x->nip + x->nl4 + x->payload - (ipv6 ? 40 : 0), at = ipv6 ? 4 : 2;
+    if (get16(x->ip + at) != length)
+        put16(x->ip + at, length);
 }
 
 static void note_rule(check_rule rule, uint64_t bits, repair_counts *counts) {
@@ -105,28 +118,22 @@ static void note_rule(check_rule rule, uint64_t bits, repair_counts *counts) {
 static void run_rules(const repair_rule *rules, size_t n, repair_run *r, repair_draft *x, draft_bytes *was,
                       repair_counts *counts) {
     for (size_t i = 0; i < n && !x->drop; i++) {
-        uint64_t ignored = 0;
         rules[i].run(r, x);
         if (x->measured)
             put_length(x);
-        if (was->nip == x->nip && was->nl4 == x->nl4 && memcmp(was->ip, x->ip, x->nip) == 0 &&
-            memcmp(was->l4, x->l4, x->nl4) == 0)
+        unsigned bits = bits_between(was->ip, was->nip, x->ip, x->nip) + bits_between(was->l4, was->nl4, x->l4, x->nl4);
+        if (bits == 0)
             continue;
-        unsigned none = PACKET_HEADER_MAX;
-        note_rule(rules[i].rule,
-                  count_bits(was->ip, was->nip, x->ip, x->nip, none, &ignored) +
-                      count_bits(was->l4, was->nl4, x->l4, x->nl4, none, &ignored),
-                  counts);
+        note_rule(rules[i].rule, bits, counts);
         remember(x, was);
     }
     if (x->drop)
         counts->rule_packets[CHECK_REPEAT]++;
 }
 
-/* Put the parts together; checksums come last, for they count the payload. */
+/* Put the parts together, p being all zeros; checksums come last, for they count the payload. */
 static void assemble(const repair_draft *x, packet *p) {
     p->nheader = (uint8_t)(x->nip + x->nl4);
-    memset(p->header, 0, sizeof p->header);
     memcpy(p->header, x->ip, x->nip);
     memcpy(p->header + x->nip, x->l4, x->nl4);
     p->wire_len = p->nheader + x->payload;

@@ -210,6 +210,25 @@ void repair_service(repair_run *r, repair_draft *x) {
         x->payload = repair_largest_payload(x);
 }
 
+/* A FIN behind which its side sends new data twice is a wrong bit; new data once may be one themselves. */
+static bool closes(const repair_run *r, const repair_draft *x) {
+    enum { LOOK_AHEAD = 256 };
+    const flow *f = r->f;
+    uint32_t number = x->came.seq + x->came.payload;
+    size_t last = f->npackets - x->number > LOOK_AHEAD ? x->number + LOOK_AHEAD : f->npackets;
+    unsigned nsent = 0;
+    for (size_t k = x->number + 1; k < last && nsent < 2; k++) {
+        if (f->packets[k].dir != x->dir)
+            continue;
+        header_view v = repair_view(&r->facts, &f->packets[k]);
+        if (v.l4 == NULL || v.proto != PROTO_TCP || v.total <= v.nheader)
+            continue;
+        uint32_t ahead = get32(v.l4 + 4) - number;
+        nsent += ahead <= NEAR && (ahead > 0 || v.total - v.nheader > 1); /* one byte there is a probe's */
+    }
+    return nsent < 2;
+}
+
 /* Nothing beyond the own FIN, one FIN, and that behind all data. */
 void repair_fin(repair_run *r, repair_draft *x) {
     const connection_side *now = &r->now.connection.side[x->dir];
@@ -217,6 +236,8 @@ void repair_fin(repair_run *r, repair_draft *x) {
         return;
     uint32_t seq = get32(x->l4 + 4);
     unsigned flags = draft_flags(x);
+    if (!now->fin && flags & TCP_FIN && !closes(r, x))
+        flags &= ~(unsigned)TCP_FIN;
     if (!now->fin && flags & TCP_FIN && (int32_t)(seq + x->payload - now->next) < 0)
         seq = now->next;
     if (connection_after_fin(now, seq, x->payload))
