@@ -57,7 +57,7 @@ static sample measure(trainer *t) {
     MUST(trainer_differentiate(t, t->first, t->n, &loss));
     s.compute = most_of_ranks(t->c, time_seconds() - started);
     comm_sum_seconds(t->c, &busy[0], &waited[0]);
-    t->made_ahead =
+    t->made_ahead = !t->e->train.deterministic &&
         comm_size(t->c) > 1; /* as in training: a step makes the samples of the next one, and finds its own */
     MUST(comm_barrier(t->c));
     started = time_seconds();
