@@ -47,8 +47,7 @@ static beat own_beat(comm *c) {
     return (beat){atomic_load(&c->calls), atomic_load(&c->operation) != NULL, atomic_load(&c->step)};
 }
 
-/* A receiver that is stopped takes nothing: then the beat before is still on its way, and this one is left out. */
-static void send_beats(mpi_watch *w) {
+static bool beats_are_gone(mpi_watch *w) {
     bool all_gone = true;
     for (int m = 0; m < MONITORS; m++) {
         int gone = 1;
@@ -56,7 +55,12 @@ static void send_beats(mpi_watch *w) {
             (void)MPI_Test(&w->sending[m], &gone, MPI_STATUS_IGNORE);
         all_gone = all_gone && gone;
     }
-    if (!all_gone)
+    return all_gone;
+}
+
+/* A receiver that is stopped takes nothing: then the beat before is still on its way, and this one is left out. */
+static void send_beats(mpi_watch *w) {
+    if (!beats_are_gone(w))
         return;
     w->sent = own_beat(w->c);
     for (int m = 0; m < MONITORS && m < w->c->size; m++)
@@ -252,11 +256,10 @@ void mpi_watch_close(mpi_state *s) {
     pthread_cond_broadcast(&w->change);
     pthread_mutex_unlock(&w->mutex);
     pthread_join(w->thread, NULL);
-    for (int m = 0; m < MONITORS; m++)
-        if (w->sending[m] != MPI_REQUEST_NULL)
-            MPI_Request_free(&w->sending[m]);
     pthread_mutex_destroy(&w->mutex);
     pthread_cond_destroy(&w->change);
     s->watch = NULL;
-    free_watch(&w);
+    if (beats_are_gone(w))
+        free_watch(&w);
+    /* else MPI may still read what it sends: it stays until the process ends */
 }
