@@ -2,6 +2,8 @@
  *
  *     mpirun -np 2 bench_exchange CONFIG.yaml [key=value...]     (train.base.steps steps, all keys of ndtrain)
  *
+ * bench_exchange.sh does so between hosts with links of a known rate.
+ *
  * Ranks begin a step together. The rank that comes last to the end of its backward pass waits for messages only, the
  * others for it as well: so the least wait of all ranks is the exchange that was not hidden, and the least time of the
  * background sums is what the exchange takes. Medians over the steps; on a shared machine the figures of single steps
@@ -57,8 +59,8 @@ static sample measure(trainer *t) {
     MUST(trainer_differentiate(t, t->first, t->n, &loss));
     s.compute = most_of_ranks(t->c, time_seconds() - started);
     comm_sum_seconds(t->c, &busy[0], &waited[0]);
-    t->made_ahead =
-        comm_size(t->c) > 1; /* as in training: a step makes the samples of the next one, and finds its own */
+    /* As in training: a step makes the samples of the next one, and finds its own. */
+    t->made_ahead = comm_size(t->c) > 1 && !t->e->train.deterministic;
     MUST(comm_barrier(t->c));
     started = time_seconds();
     MUST(gradient_step(t, ST_OK, &stop));

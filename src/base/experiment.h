@@ -28,7 +28,8 @@ typedef struct experiment {
     int64_t threads; /* per rank; 0 = cores of the node divided by its ranks */
 
     struct {
-        double timeout; /* seconds until a stuck job is ended; 0 = never */
+        double timeout;     /* seconds until a stuck job is ended; 0 = never */
+        double clock_limit; /* seconds that a rank's clock may be off; 0 = any */
     } comm;
 
     struct {

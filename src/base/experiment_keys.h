@@ -13,6 +13,7 @@ KEY("quiet", CONFIG_BOOL, quiet, 0, 0, NULL, "no", PROGRAM_ALL, "no progress and
 KEY("dry_run", CONFIG_BOOL, dry_run, 0, 0, NULL, "no", PROGRAM_ALL, "check everything, say what would be done, do nothing")
 
 KEY("comm.timeout", CONFIG_REAL, comm.timeout, 0, 1e7, NULL, "300", PROGRAM_ALL, "seconds without an answer from a rank that end the job; 0 = never")
+KEY("comm.clock_limit", CONFIG_REAL, comm.clock_limit, 0, 1e9, NULL, "60", PROGRAM_ALL, "seconds that a rank's clock may differ from rank 0's; 0 = any")
 
 KEY("data.captures", CONFIG_LIST, data.captures, 0, 0, NULL, "", E, "capture files, folders or patterns")
 KEY("data.labels", CONFIG_TEXT, data.labels, 0, 0, NULL, "", E, "CSV of flow labels (docs/labels.md)")

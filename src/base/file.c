@@ -58,21 +58,26 @@ void file_abandon(file_writer *w) {
     *w = (file_writer){0};
 }
 
-/* A rename lasts through a power cut only when the folder is synced too. Some file systems refuse that: then there is
- * nothing to be done, and no reason to fail. */
-static status sync_folder_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    char *folder = !slash ? text_copy(".") : slash == path ? text_copy("/") : strndup(path, (size_t)(slash - path));
-    if (!folder)
-        return FAIL(ST_MEMORY, "%s: out of memory", path);
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    free(folder);
+/* Some file systems refuse to sync a folder: then there is nothing to be done, and no reason to fail. */
+status file_sync_folder(const char *path) {
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return ST_OK;
     status st = ST_OK;
     if (fsync(fd) != 0 && errno == EIO)
-        st = FAIL(ST_IO, "%s: cannot sync its folder: %s", path, strerror(errno));
+        st = FAIL(ST_IO, "%s: cannot sync the folder: %s", path, strerror(errno));
     close(fd);
+    return st;
+}
+
+/* A new name lasts through a power cut only when the folder that it stands in is synced too. */
+static status sync_folder_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    char *folder = !slash          ? text_copy(".")
+                   : slash == path ? text_copy("/")
+                                   : text_format("%.*s", (int)(slash - path), path);
+    status st = file_sync_folder(folder);
+    free(folder);
     return st;
 }
 
@@ -185,11 +190,14 @@ status file_make_folders(const char *path) {
         *end = 0;
         /* Another rank may make the same folder at the same moment. */
         struct stat info;
-        int error = *partial && mkdir(partial, 0777) != 0 ? errno : 0;
-        if (error != 0 && !(stat(partial, &info) == 0 && S_ISDIR(info.st_mode))) {
+        bool made = *partial && mkdir(partial, 0777) == 0;
+        int error = errno;
+        if (made)
+            st = sync_folder_of(partial);
+        else if (*partial && !(stat(partial, &info) == 0 && S_ISDIR(info.st_mode)))
             st = FAIL(ST_IO, "%s: cannot make the folder: %s", partial, strerror(error));
+        if (st != ST_OK)
             break;
-        }
         *end = kept;
         if (!kept)
             break;

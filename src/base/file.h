@@ -35,7 +35,9 @@ status file_read(const char *path, size_t limit, char **bytes, size_t *nbytes);
 /* Write all bytes atomically. */
 status file_write(const char *path, const void *bytes, size_t nbytes);
 
-status file_make_folders(const char *path); /* mkdir -p */
+status file_make_folders(const char *path); /* mkdir -p; synced as below */
+/* Make the names in a folder last through a power cut. */
+status file_sync_folder(const char *path);
 bool file_exists(const char *path);
 status file_size(const char *path, uint64_t *nbytes);
 /* rm -r; links are removed, not followed. A path that does not exist is fine. */

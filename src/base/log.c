@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,11 +11,12 @@
 
 enum { LINE_NBYTES = 4096 };
 
-/* Set once by the main program, before any thread starts. */
+/* Set once by the main program, before any thread starts; the last one changes, and any thread may log. */
 static struct {
     char program[64];
     int rank, size;
-    bool quiet, line_open; /* line_open: the terminal shows a progress line that is not ended */
+    bool quiet;
+    atomic_bool line_open; /* the terminal shows a progress line that is not ended */
 } state = {.size = 1};
 
 static const char *program_name(void) {
@@ -39,8 +41,7 @@ int log_job_rank(void) {
 
 static void print_line(const char *prefix, const char *text) {
     char line[LINE_NBYTES];
-    const char *wipe = state.line_open ? "\r\033[K" : "";
-    state.line_open = false;
+    const char *wipe = atomic_exchange(&state.line_open, false) ? "\r\033[K" : "";
     int n = snprintf(line, sizeof line, "%s%s%s\n", wipe, prefix, text);
     if (n < 0)
         return;
@@ -107,5 +108,5 @@ void log_status_line(const char *text, bool keep) {
         return;
     fwrite(line, 1, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1, stderr);
     fflush(stderr);
-    state.line_open = !keep;
+    atomic_store(&state.line_open, !keep);
 }

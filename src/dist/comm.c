@@ -245,6 +245,18 @@ status comm_sum_start(comm *c, float *x, size_t n) {
     return c->layer->sum_start(c, x, n);
 }
 
+status comm_sum_tree_start(comm *c, uint64_t nleaves, float *const *block, size_t at, size_t n, float *sum) {
+    ASSERT(nleaves >= (uint64_t)c->size);
+    if (n == 0)
+        return ST_OK;
+    if (c->size == 1) {
+        memcpy(sum + at, block[0] + at, n * sizeof *sum);
+        return ST_OK;
+    }
+    TRY(check_usable(c));
+    return c->layer->sum_tree_start(c, nleaves, block, at, n, sum);
+}
+
 status comm_sum_wait(comm *c) {
     if (c->size == 1)
         return ST_OK;
@@ -257,18 +269,6 @@ void comm_sum_seconds(const comm *c, double *busy, double *waited) {
     *busy = *waited = 0;
     if (c->size > 1)
         c->layer->sum_seconds(c, busy, waited);
-}
-
-status comm_sum_tree_f32(comm *c, uint64_t nleaves, float *const *block, size_t n, float *sum) {
-    ASSERT(nleaves >= (uint64_t)c->size);
-    if (c->size == 1) {
-        if (n > 0)
-            memcpy(sum, block[0], n * sizeof *sum);
-        return ST_OK;
-    }
-    TRY(check_usable(c));
-    comm_enter(c, "sum in a fixed tree", true);
-    return comm_leave(c, c->layer->sum_tree(c, nleaves, block, n, sum));
 }
 
 status comm_sum_f64(comm *c, double *x, size_t n) {

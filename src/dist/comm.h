@@ -43,10 +43,10 @@ status comm_sum_start(comm *c, float *x, size_t n);
 status comm_sum_wait(comm *c);
 /* Seconds that the background sums took so far, and those that comm_sum_wait stood still for them. Local. */
 void comm_sum_seconds(const comm *c, double *busy, double *waited);
-/* Sum of nleaves blocks of n floats in a fixed tree (tree.h), whatever the number of ranks. This rank passes the blocks
- * of tree_nodes of its tree_share, and may find them overwritten; every rank gets the sum. Needs a leaf for each rank.
- */
-status comm_sum_tree_f32(comm *c, uint64_t nleaves, float *const *block, size_t n, float *sum);
+/* In the background as well, and waited for by comm_sum_wait: elements at .. at + n of the sum of nleaves blocks in a
+ * fixed tree (tree.h), whatever the number of ranks. This rank passes the blocks of tree_nodes of its tree_share, and
+ * may find these elements overwritten; every rank gets the sum. Needs a leaf for each rank. */
+status comm_sum_tree_start(comm *c, uint64_t nleaves, float *const *block, size_t at, size_t n, float *sum);
 status comm_sum_f64(comm *c, double *x, size_t n);
 status comm_sum_u64(comm *c, uint64_t *x, size_t n);
 status comm_max_u64(comm *c, uint64_t *x, size_t n);

@@ -1,9 +1,12 @@
 /* The MPI layer: start and end, agreement, broadcast, gathering. MPI standard 3.1. */
+#include <dlfcn.h>
 #include <limits.h>
+#include <link.h>
 #include <sched.h>
 #include <string.h>
 #include <time.h>
 
+#include "base/config.h"
 #include "base/memory.h"
 #include "base/progress.h"
 #include "dist/comm_mpi_priv.h"
@@ -166,6 +169,23 @@ static status look_at_node(comm *c) {
     return st;
 }
 
+static int note_plugin(struct dl_phdr_info *object, size_t nbytes, void *names) {
+    if (strstr(object->dlpi_name, "/mca_pmix_") != NULL)
+        (void)text_list_add(names, object->dlpi_name);
+    return 0;
+}
+
+/* MPI_Finalize of Open MPI 4.1 unloads the plugin that talks to the launcher before it ends the thread that runs the
+ * plugin's callbacks. The news that another rank has left already, with an exit code other than 0, then calls code that
+ * is gone: seen as SIGSEGV in one of some hundred jobs that end with an error beside much load. So it stays loaded. */
+static void keep_plugin(void) {
+    text_list names = {0};
+    dl_iterate_phdr(note_plugin, &names);
+    for (size_t i = 0; i < names.n; i++)
+        (void)dlopen(names.item[i], RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+    text_list_clear(&names);
+}
+
 static status start_mpi(comm *c) {
     mpi_state *s = state_of(c);
     int provided = MPI_THREAD_SINGLE, started = 0;
@@ -173,6 +193,7 @@ static status start_mpi(comm *c) {
     if (started)
         return FAIL(ST_COMM, "message passing was started before; one communicator a program");
     TRY_MPI(c, "start", MPI_Init_thread(NULL, NULL, MPI_THREAD_MULTIPLE, &provided));
+    keep_plugin();
     TRY_MPI(c, "start", MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
     TRY_MPI(c, "start", MPI_Comm_rank(MPI_COMM_WORLD, &c->rank));
     TRY_MPI(c, "start", MPI_Comm_size(MPI_COMM_WORLD, &c->size));
@@ -191,9 +212,9 @@ static const comm_layer mpi_layer = {
     .barrier = mpi_barrier,
     .reduce = mpi_reduce,
     .sum_start = mpi_sum_start,
+    .sum_tree_start = mpi_sum_tree_start,
     .sum_wait = mpi_sum_wait,
     .sum_seconds = mpi_sum_seconds,
-    .sum_tree = mpi_sum_tree,
     .watch = mpi_watch_open,
     .broadcast = mpi_broadcast,
     .gather_sizes = mpi_gather_sizes,

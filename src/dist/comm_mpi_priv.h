@@ -6,18 +6,29 @@
 #include <mpi.h>
 
 #include "dist/comm_priv.h"
+#include "dist/tree.h"
 
 typedef struct mpi_counter mpi_counter;
 typedef struct mpi_background mpi_background;
 typedef struct mpi_watch mpi_watch;
 
-/* What an exchange of parts needs: one for the calls of the program, one for the thread of background sums. */
+/* What a sum of nleaves blocks in a fixed tree needs besides. */
+typedef struct mpi_tree {
+    uint64_t nleaves;  /* 0: not made yet */
+    tree_stack *nodes; /* of each rank */
+    size_t piece;      /* elements that are summed at once */
+    float *packed;     /* of this rank's nodes, cut into shares */
+    int *counts, *places;
+} mpi_tree;
+
+/* What an exchange of parts needs: one for the calls of the program, one for each thread of background sums. */
 typedef struct mpi_exchange {
     MPI_Comm ranks;
     int *counts, *places, *my_counts, *my_places; /* size entries each */
     char *parts;                                  /* parts_nbytes: the same part from every rank */
     size_t parts_nbytes;
     bool sleeps; /* wait for messages asleep: the processor is needed elsewhere */
+    mpi_tree tree;
 } mpi_exchange;
 
 typedef struct mpi_state {
@@ -49,8 +60,8 @@ void mpi_counters_abandon(mpi_state *s);
 status mpi_exchange_open(mpi_exchange *e, MPI_Comm ranks, int size);
 void mpi_exchange_close(mpi_exchange *e);
 status mpi_sum_in_rank_order(comm *c, char *x, size_t n, size_t element_nbytes);
-status mpi_sum_tree(comm *c, uint64_t nleaves, float *const *block, size_t n, float *sum);
 status mpi_sum_start(comm *c, float *x, size_t n);
+status mpi_sum_tree_start(comm *c, uint64_t nleaves, float *const *block, size_t at, size_t n, float *sum);
 status mpi_sum_wait(comm *c);
 void mpi_sum_seconds(const comm *c, double *busy, double *waited);
 /* End the thread of background sums; what it was at is waited for unless c is broken. Local. */

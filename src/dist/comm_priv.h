@@ -48,9 +48,9 @@ struct comm_layer {
     status (*reduce)(comm *c, void *x, size_t n, comm_reduction reduction);
     /* In the background, in the order of the calls; wait is for all. */
     status (*sum_start)(comm *c, float *x, size_t n);
+    status (*sum_tree_start)(comm *c, uint64_t nleaves, float *const *block, size_t at, size_t n, float *sum);
     status (*sum_wait)(comm *c);
     void (*sum_seconds)(const comm *c, double *busy, double *waited); /* local */
-    status (*sum_tree)(comm *c, uint64_t nleaves, float *const *block, size_t n, float *sum);
     status (*watch)(comm *c, double seconds);
     status (*broadcast)(comm *c, void *bytes, size_t nbytes, int root);
     /* sizes: on root, from every rank; then the bytes themselves into `all` of root, in rank order. */

@@ -21,13 +21,16 @@
 #include "base/memory.h"
 #include "base/progress.h"
 #include "dist/comm_mpi_priv.h"
-#include "dist/tree.h"
 
 enum { LOOKS_BEFORE_SLEEP = 20, SHORTEST_SLEEP = 20000, LONGEST_SLEEP = 200000, SLICE = 100000 }; /* nanoseconds */
 
+/* Of n floats of x, added in rank order; or, with leaves, of those at `at` of blocks in a fixed tree, into x. */
 typedef struct sum_job {
     float *x;
     size_t n;
+    uint64_t nleaves;
+    float *const *block;
+    size_t at;
 } sum_job;
 
 /* Two at a time: while one adds or waits for an answer, the other's messages keep the link busy. */
@@ -62,7 +65,16 @@ status mpi_exchange_open(mpi_exchange *e, MPI_Comm ranks, int size) {
     return NEW((size_t)size, &e->my_places);
 }
 
+static void close_tree(mpi_tree *t) {
+    memory_free(&t->nodes);
+    memory_free(&t->counts);
+    memory_free(&t->places);
+    memory_free(&t->packed);
+    t->nleaves = 0;
+}
+
 void mpi_exchange_close(mpi_exchange *e) {
+    close_tree(&e->tree);
     memory_free(&e->counts);
     memory_free(&e->places);
     memory_free(&e->my_counts);
@@ -181,15 +193,8 @@ status mpi_sum_in_rank_order(comm *c, char *x, size_t n, size_t element_nbytes) 
 /* ---- In a fixed tree ---- */
 
 /* Shares are exchanged as above, but a rank sends its share of each of its nodes, and the sums follow the tree. */
-typedef struct tree_sum {
-    uint64_t nleaves;
-    tree_stack *nodes; /* of each rank */
-    size_t nparts;     /* of all ranks together */
-    float *packed;     /* this rank's nodes, cut into shares */
-    int *counts, *places;
-} tree_sum;
-
-static void pack_shares(const mpi_exchange *e, int size, tree_sum *t, size_t nblocks, float *const *block, size_t at) {
+static void pack_shares(mpi_exchange *e, int size, size_t nblocks, float *const *block, size_t at) {
+    mpi_tree *t = &e->tree;
     float *to = t->packed;
     for (int r = 0; r < size; r++) {
         t->counts[r] = (int)((size_t)e->counts[r] * nblocks);
@@ -201,8 +206,8 @@ static void pack_shares(const mpi_exchange *e, int size, tree_sum *t, size_t nbl
     }
 }
 
-/* parts: nparts blocks of n floats, of the nodes from left to right. The sum is left in the first. */
-static void add_tree(const tree_sum *t, int size, float *parts, size_t n) {
+/* parts: a block of n floats for every node, from left to right. The sum is left in the first. */
+static void add_tree(const mpi_tree *t, int size, float *parts, size_t n) {
     tree_stack stack = {.nleaves = t->nleaves};
     float *held[TREE_DEPTH];
     for (int r = 0; r < size; r++)
@@ -215,10 +220,11 @@ static void add_tree(const tree_sum *t, int size, float *parts, size_t n) {
         }
 }
 
-static int sum_tree_piece(mpi_exchange *e, tree_sum *t, int rank, int size, float *const *block, size_t at, size_t n,
-                          float *sum) {
+/* One piece: n elements from `at`. Returns MPI's code. */
+static int sum_tree_piece(mpi_exchange *e, int rank, int size, float *const *block, size_t at, size_t n, float *sum) {
+    mpi_tree *t = &e->tree;
     share_out(e, size, n);
-    pack_shares(e, size, t, t->nodes[rank].n, block, at);
+    pack_shares(e, size, t->nodes[rank].n, block, at);
     int place = 0;
     for (int r = 0; r < size; r++) {
         e->my_counts[r] = e->counts[rank] * (int)t->nodes[r].n;
@@ -233,48 +239,47 @@ static int sum_tree_piece(mpi_exchange *e, tree_sum *t, int rank, int size, floa
     return collect_sums(e, sum + at, MPI_FLOAT);
 }
 
-static status sum_tree_pieces(comm *c, tree_sum *t, float *const *block, size_t n, float *sum) {
-    mpi_exchange *e = &((mpi_state *)c->state)->exchange;
+/* Local. nparts: nodes of all ranks together. */
+static status make_tree(const comm *c, mpi_tree *t, uint64_t nleaves, size_t *nparts) {
     size_t most = 0;
+    *nparts = 0;
+    close_tree(t);
     TRY(NEW((size_t)c->size, &t->nodes));
     TRY(NEW((size_t)c->size, &t->counts));
     TRY(NEW((size_t)c->size, &t->places));
     for (int r = 0; r < c->size; r++) {
         uint64_t first, end;
-        tree_share(t->nleaves, r, c->size, &first, &end);
-        tree_nodes(t->nleaves, first, end, &t->nodes[r]);
-        t->nparts += t->nodes[r].n;
+        tree_share(nleaves, r, c->size, &first, &end);
+        tree_nodes(nleaves, first, end, &t->nodes[r]);
+        *nparts += t->nodes[r].n;
         most = t->nodes[r].n > most ? t->nodes[r].n : most;
     }
     /* Pieces so small that what a rank sends and gets fits its buffers. */
-    size_t piece = c->piece_nbytes / sizeof(float) / most;
-    piece = piece > 0 ? piece : 1;
-    size_t share = piece / (size_t)c->size + 1;
-    TRY(NEW(most * piece, &t->packed));
-    TRY(make_room(c, e, t->nparts * share * sizeof(float)));
-    for (size_t at = 0; at < n; at += piece)
-        TRY_MPI(c, "sum in a fixed tree",
-                sum_tree_piece(e, t, c->rank, c->size, block, at, n - at < piece ? n - at : piece, sum));
-    return ST_OK;
+    t->piece = c->piece_nbytes / sizeof(float) / most;
+    t->piece = t->piece > 0 ? t->piece : 1;
+    return NEW(most * t->piece, &t->packed);
 }
 
-status mpi_sum_tree(comm *c, uint64_t nleaves, float *const *block, size_t n, float *sum) {
-    tree_sum t = {.nleaves = nleaves};
-    status st = sum_tree_pieces(c, &t, block, n, sum);
-    memory_free(&t.nodes);
-    memory_free(&t.counts);
-    memory_free(&t.places);
-    memory_free(&t.packed);
-    return st;
+/* Collective; while no sum is under way in e. */
+static status prepare_tree(comm *c, mpi_exchange *e, uint64_t nleaves) {
+    size_t nparts;
+    if (e->tree.nleaves == nleaves)
+        return ST_OK;
+    TRY(comm_agree(c, make_tree(c, &e->tree, nleaves, &nparts)));
+    TRY(make_room(c, e, nparts * (e->tree.piece / (size_t)c->size + 1) * sizeof(float)));
+    e->tree.nleaves = nleaves;
+    return ST_OK;
 }
 
 /* ---- In the background ---- */
 
-static int do_job(mpi_background *b, mpi_exchange *e, int rank, int size, sum_job job) {
-    size_t piece = b->piece_nbytes / sizeof(float);
-    for (size_t at = 0; at < job.n; at += piece) {
-        int code =
-            sum_piece(e, rank, size, (char *)(job.x + at), job.n - at < piece ? job.n - at : piece, sizeof(float));
+/* In pieces. Returns MPI's code. */
+static int do_job(mpi_exchange *e, size_t piece_nbytes, int rank, int size, sum_job job) {
+    size_t piece = job.nleaves > 0 ? e->tree.piece : piece_nbytes / sizeof(float);
+    for (size_t done = 0; done < job.n; done += piece) {
+        size_t n = job.n - done < piece ? job.n - done : piece;
+        int code = job.nleaves > 0 ? sum_tree_piece(e, rank, size, job.block, job.at + done, n, job.x)
+                                   : sum_piece(e, rank, size, (char *)(job.x + done), n, sizeof(float));
         if (code != MPI_SUCCESS)
             return code;
     }
@@ -326,7 +331,7 @@ static void *do_jobs(void *argument) {
         count_busy(b, 1);
         pthread_mutex_unlock(&b->mutex);
         if (code == MPI_SUCCESS) /* else the sums are lost anyway */
-            code = do_job(b, &l->exchange, rank, size, job);
+            code = do_job(&l->exchange, b->piece_nbytes, rank, size, job);
         pthread_mutex_lock(&b->mutex);
         count_busy(b, -1);
         b->code = b->code == MPI_SUCCESS ? code : b->code;
@@ -381,23 +386,53 @@ static status open_background(comm *c) {
     return ST_OK;
 }
 
-status mpi_sum_start(comm *c, float *x, size_t n) {
+/* Where threads must not call MPI the sum is done at once. */
+static status sum_here(comm *c, sum_job job) {
+    mpi_exchange *e = &((mpi_state *)c->state)->exchange;
+    if (job.nleaves == 0)
+        return mpi_sum_in_rank_order(c, (char *)job.x, job.n, sizeof *job.x);
+    TRY(prepare_tree(c, e, job.nleaves));
+    TRY_MPI(c, "sum in a fixed tree", do_job(e, c->piece_nbytes, c->rank, c->size, job));
+    return ST_OK;
+}
+
+/* Another tree than before: its arrays are made while no lane is at work. */
+static status prepare_lanes(comm *c, mpi_background *b, uint64_t nleaves) {
+    if (b->lane[LANES - 1].exchange.tree.nleaves == nleaves)
+        return ST_OK;
+    TRY(mpi_sum_wait(c));
+    for (int i = 0; i < LANES; i++)
+        TRY(prepare_tree(c, &b->lane[i].exchange, nleaves));
+    return ST_OK;
+}
+
+static status start_sum(comm *c, sum_job job) {
     mpi_state *s = c->state;
     if (s->background == NULL) {
         bool none;
         TRY(comm_any(c, !s->any_thread, &none));
         if (none)
-            return mpi_sum_in_rank_order(c, (char *)x, n, sizeof *x);
+            return sum_here(c, job);
         TRY(open_background(c));
     }
     mpi_background *b = s->background;
+    if (job.nleaves > 0)
+        TRY(prepare_lanes(c, b, job.nleaves));
     pthread_mutex_lock(&b->mutex);
     status st = memory_grow(&b->job, &b->capacity, b->njobs + 1, sizeof *b->job);
     if (st == ST_OK)
-        b->job[b->njobs++] = (sum_job){x, n};
+        b->job[b->njobs++] = job;
     pthread_cond_broadcast(&b->change);
     pthread_mutex_unlock(&b->mutex);
     return st;
+}
+
+status mpi_sum_start(comm *c, float *x, size_t n) {
+    return start_sum(c, (sum_job){.x = x, .n = n});
+}
+
+status mpi_sum_tree_start(comm *c, uint64_t nleaves, float *const *block, size_t at, size_t n, float *sum) {
+    return start_sum(c, (sum_job){.x = sum, .n = n, .nleaves = nleaves, .block = block, .at = at});
 }
 
 status mpi_sum_wait(comm *c) {

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/progress.h"
 #include "dist/comm_mpi_priv.h"
 
 enum { MONITORS = 2, HOST_NBYTES = 64, NAMED = 8, TAG_BEAT = 1 };
@@ -42,18 +43,11 @@ struct mpi_watch {
     MPI_Request sending[MONITORS]; /* the latest beat, still on its way */
 };
 
-static double now_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static beat own_beat(comm *c) {
     return (beat){atomic_load(&c->calls), atomic_load(&c->operation) != NULL, atomic_load(&c->step)};
 }
 
-/* A receiver that is stopped takes nothing: then the beat before is still on its way, and this one is left out. */
-static void send_beats(mpi_watch *w) {
+static bool beats_are_gone(mpi_watch *w) {
     bool all_gone = true;
     for (int m = 0; m < MONITORS; m++) {
         int gone = 1;
@@ -61,7 +55,12 @@ static void send_beats(mpi_watch *w) {
             (void)MPI_Test(&w->sending[m], &gone, MPI_STATUS_IGNORE);
         all_gone = all_gone && gone;
     }
-    if (!all_gone)
+    return all_gone;
+}
+
+/* A receiver that is stopped takes nothing: then the beat before is still on its way, and this one is left out. */
+static void send_beats(mpi_watch *w) {
+    if (!beats_are_gone(w))
         return;
     w->sent = own_beat(w->c);
     for (int m = 0; m < MONITORS && m < w->c->size; m++)
@@ -77,7 +76,7 @@ static void hear_beats(mpi_watch *w) {
             return;
         if (MPI_Recv(&b, (int)sizeof b, MPI_BYTE, from.MPI_SOURCE, TAG_BEAT, w->ranks, &from) != MPI_SUCCESS)
             return;
-        w->peers[from.MPI_SOURCE] = (peer){b, now_seconds()};
+        w->peers[from.MPI_SOURCE] = (peer){b, time_seconds()};
     }
 }
 
@@ -118,7 +117,7 @@ static void name_missing(const mpi_watch *w, double now, FILE *to) {
 static void end_job(mpi_watch *w, const char *operation, double waited) {
     char text[2048] = "";
     FILE *to = fmemopen(text, sizeof text - 1, "w");
-    double now = now_seconds();
+    double now = time_seconds();
     if (to != NULL) {
         fprintf(to, "rank %d on %s: step %llu: %s has not ended for %.1f s (comm.timeout %g)", w->c->rank,
                 w->host[w->c->rank], (unsigned long long)atomic_load(&w->c->step), operation, waited, w->limit);
@@ -156,7 +155,7 @@ static void look(mpi_watch *w) {
         if (w->peers != NULL)
             hear_beats(w);
     }
-    double now = now_seconds(), since = 1e-9 * (double)atomic_load(&c->since);
+    double now = time_seconds(), since = 1e-9 * (double)atomic_load(&c->since);
     const char *operation = atomic_load(&c->operation);
     /* Entered again while this was read: then it is no old call. */
     if (operation != NULL && since == 1e-9 * (double)atomic_load(&c->since) && is_due(w, now - since, now))
@@ -239,7 +238,7 @@ status mpi_watch_open(comm *c, double seconds) {
     w->talks = !none;
     if (none) /* nobody is heard: the limit alone counts */
         memory_free(&w->peers);
-    w->started = now_seconds();
+    w->started = time_seconds();
     TRY_TO(fail, comm_agree(c, start_thread(w)));
     s->watch = w;
     return ST_OK;
@@ -257,11 +256,10 @@ void mpi_watch_close(mpi_state *s) {
     pthread_cond_broadcast(&w->change);
     pthread_mutex_unlock(&w->mutex);
     pthread_join(w->thread, NULL);
-    for (int m = 0; m < MONITORS; m++)
-        if (w->sending[m] != MPI_REQUEST_NULL)
-            MPI_Request_free(&w->sending[m]);
     pthread_mutex_destroy(&w->mutex);
     pthread_cond_destroy(&w->change);
     s->watch = NULL;
-    free_watch(&w);
+    if (beats_are_gone(w))
+        free_watch(&w);
+    /* else MPI may still read what it sends: it stays until the process ends */
 }

@@ -8,10 +8,8 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "base/log.h"
 #include "base/memory.h"
 
-static const double CLOCK_SECONDS = 60; /* files and logs of nodes this far apart mislead */
 enum { TEXT_MAX = 1 << 24 };
 
 /* The line of `text` at `at`, without what an empty comment leaves at its end. */
@@ -79,44 +77,44 @@ static status check_build(comm *c) {
     return comm_agree(c, st);
 }
 
-typedef struct clock_report {
-    double ahead; /* seconds ahead of rank 0 */
-    char host[64];
-} clock_report;
-
 static double wall_seconds(void) {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void warn_of_clocks(const clock_report *all, int n) {
-    for (int r = 1; r < n; r++)
-        if (fabs(all[r].ahead) > CLOCK_SECONDS)
-            log_warn(
-                "the clock of rank %d on %s is %.0f s %s that of rank 0 on %s: times of files and logs will not agree",
-                r, all[r].host, fabs(all[r].ahead), all[r].ahead > 0 ? "ahead of" : "behind", all[0].host);
-}
-
-/* Off by no more than a message takes. */
-static status check_clocks(comm *c) {
-    clock_report mine = {0};
-    char *all = NULL;
-    size_t *sizes = NULL;
-    status st;
-    TRY_TO(end, comm_agree(c, NEW((size_t)comm_size(c), &sizes)));
-    TRY_TO(end, comm_barrier(c));
-    double now = wall_seconds();
-    TRY_TO(end, comm_broadcast(c, &now, sizeof now, 0));
-    mine.ahead = wall_seconds() - now;
-    gethostname(mine.host, sizeof mine.host - 1);
-    TRY_TO(end, comm_gather(c, &mine, sizeof mine, 0, &all, sizes));
-    if (all != NULL)
-        warn_of_clocks((const clock_report *)all, comm_size(c));
-end:
-    free(all);
-    memory_free(&sizes);
-    return st;
+/* Times of files and logs made by ranks whose clocks disagree mislead. Rank 0 looks at its clock between two looks of
+ * every other rank at its own, so that a rank that was held up is not taken for one with a wrong clock. */
+static status check_clocks(comm *c, double limit) {
+    struct {
+        double seconds;
+        char host[64];
+    } first = {0};
+    TRY(comm_barrier(c));
+    double before = wall_seconds();
+    TRY(comm_barrier(c));
+    first.seconds = wall_seconds();
+    gethostname(first.host, sizeof first.host - 1);
+    TRY(comm_broadcast(c, &first, sizeof first, 0));
+    double after = wall_seconds(), ahead = 0;
+    if (before > first.seconds)
+        ahead = before - first.seconds;
+    else if (after < first.seconds)
+        ahead = after - first.seconds;
+    uint64_t nbeyond = fabs(ahead) > limit, nothers = (uint64_t)comm_size(c) - 1;
+    status st = ST_OK;
+    TRY(comm_sum_u64(c, &nbeyond, 1));
+    if (fabs(ahead) > limit) {
+        char host[64] = "";
+        gethostname(host, sizeof host - 1);
+        st = FAIL(ST_RANGE,
+                  "the clock on %s is %.0f s %s that of rank 0 on %s; %llu of the %llu ranks beside it are more than "
+                  "%g s off%s: set the clocks (NTP), or raise comm.clock_limit (0 = any)",
+                  host, fabs(ahead), ahead > 0 ? "ahead of" : "behind", first.host, (unsigned long long)nbeyond,
+                  (unsigned long long)nothers, limit,
+                  nothers > 1 && nbeyond == nothers ? ", so that of rank 0 may be the wrong one" : "");
+    }
+    return comm_agree(c, st);
 }
 
 status comm_join(comm *c, const experiment *e) {
@@ -125,5 +123,5 @@ status comm_join(comm *c, const experiment *e) {
     TRY(comm_watch(c, e->comm.timeout));
     TRY(check_configuration(c, e));
     TRY(check_build(c));
-    return check_clocks(c);
+    return e->comm.clock_limit > 0 ? check_clocks(c, e->comm.clock_limit) : ST_OK;
 }

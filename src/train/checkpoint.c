@@ -5,7 +5,6 @@
 #include "io/safetensors.h"
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -235,19 +234,6 @@ static status remove_old(const char *folder, uint64_t newest, int64_t keep) {
     return st;
 }
 
-/* Make the names in a folder last through a crash of the machine. */
-static status sync_folder(const char *path) {
-    int fd = open(path, O_RDONLY | O_DIRECTORY);
-    if (fd < 0 || fsync(fd) != 0) {
-        int error = errno;
-        if (fd >= 0)
-            close(fd);
-        return FAIL(ST_IO, "%s: %s", path, strerror(error));
-    }
-    close(fd);
-    return ST_OK;
-}
-
 static const char *const plain[] = {""}, *const moments[] = {"m.", "v."};
 
 static status write_parts(const checkpoint *k, const char *to) {
@@ -261,7 +247,7 @@ static status write_parts(const checkpoint *k, const char *to) {
     status st = checkpoint_write_state(path, k->state, k->run, k->nranks);
     free(path);
     TRY(st);
-    return sync_folder(to);
+    return file_sync_folder(to);
 }
 
 static status write_as(const checkpoint *k, const char *folder, const char *part, const char *name, const char *done) {
@@ -272,7 +258,7 @@ static status write_as(const checkpoint *k, const char *folder, const char *part
     TRY(file_remove_tree(name)); /* one that was never marked DONE */
     if (rename(part, name) != 0)
         return FAIL(ST_IO, "%s: cannot be renamed to %s: %s", part, name, strerror(errno));
-    TRY(sync_folder(folder));
+    TRY(file_sync_folder(folder));
     TRY(lock_check(k->lock));
     TRY(file_write(done, "", 0));
     return remove_old(folder, k->state->step, k->keep);

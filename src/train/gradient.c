@@ -23,9 +23,11 @@ struct gradient {
     size_t nbuckets, sent;
     status failed; /* of starting a sum */
     uint64_t nslices;
-    double *sums;  /* nslices losses, then two flags */
-    float **block; /* deterministic: of each entry of the tree's stack */
-    size_t nblocks;
+    double *sums; /* nslices losses, then two flags */
+    /* Deterministic: blocks of the entries of the tree's stack, and where the slice at work goes: on top, and so many
+     * merges after it. */
+    float **block;
+    size_t nblocks, top, merges;
 };
 
 static bool is_deterministic(const trainer *t) {
@@ -92,13 +94,32 @@ static status make_buckets(gradient *g) {
     return ST_OK;
 }
 
+/* Part of a slice's gradient into the tree. */
+static void add_slice(gradient *g, size_t first, size_t n) {
+    memcpy(g->block[g->top] + first, g->t->p->grads + first, n * sizeof(float));
+    for (size_t top = g->top; top > g->top - g->merges; top--) {
+        float *left = g->block[top - 1] + first;
+        const float *right = g->block[top] + first;
+        for (size_t i = 0; i < n; i++)
+            left[i] += right[i];
+    }
+}
+
+static status send(gradient *g, const bucket *b) {
+    const trainer *t = g->t;
+    if (!is_deterministic(t))
+        return comm_sum_start(t->c, t->p->grads + b->first, b->n);
+    add_slice(g, b->first, b->n);
+    return comm_sum_tree_start(t->c, g->nslices, g->block, b->first, b->n, t->p->grads);
+}
+
 /* All ranks send the buckets in the same order, whatever order they complete them in. */
 static void send_complete(gradient *g, bool all) {
     for (; g->sent < g->nbuckets; g->sent++) {
         const bucket *b = &g->bucket[g->sent];
         if (!all && b->left > 0)
             break;
-        status st = comm_sum_start(g->t->c, g->t->p->grads + b->first, b->n);
+        status st = send(g, b);
         if (g->failed == ST_OK)
             g->failed = st;
     }
@@ -118,58 +139,59 @@ static void parameter_done(void *context, const param *w) {
     send_complete(g, false);
 }
 
-/* A rank that failed takes part all the same, so that the others need not ask before every bucket. */
-static status step_in_buckets(trainer *t, status before, double *loss) {
+/* Differentiate samples and send each bucket as soon as it is complete. */
+static status differentiate_and_send(trainer *t, size_t first, size_t n, double *loss) {
     gradient *g = t->gradient;
-    bool alone = comm_size(t->c) == 1;
-    g->sent = 0;
-    g->failed = ST_OK;
     for (size_t i = 0; i < g->nbuckets; i++)
         g->bucket[i].left = g->bucket[i].nparams;
     params_zero_grad(t->p);
-    nn_on_gradient(t->session, alone ? NULL : parameter_done, g);
-    if (before == ST_OK)
-        before = trainer_differentiate(t, t->first, t->n, loss);
+    nn_on_gradient(t->session, parameter_done, g);
+    status st = trainer_differentiate(t, first, n, loss);
     nn_on_gradient(t->session, NULL, NULL);
-    if (!alone)
-        send_complete(g, true);
+    return st;
+}
+
+/* All slices but the last are added up here; the last one's buckets are added and sent while it is at work. */
+static status differentiate_slices(trainer *t) {
+    gradient *g = t->gradient;
+    size_t each = (size_t)t->e->train.slice, end = t->first + t->n;
+    tree_stack stack = {.nleaves = g->nslices};
+    for (size_t first = t->first; first < end; first += each) {
+        double *loss = &g->sums[first / each];
+        g->top = stack.n;
+        g->merges = tree_push(&stack, (tree_node){first / each, 0});
+        if (first + each == end)
+            return differentiate_and_send(t, first, each, loss);
+        params_zero_grad(t->p);
+        TRY(trainer_differentiate(t, first, each, loss));
+        add_slice(g, 0, t->p->ntrained);
+    }
+    return ST_OK;
+}
+
+/* A rank that failed takes part all the same, so that the others need not ask before every bucket. */
+static status differentiate(trainer *t, status before) {
+    gradient *g = t->gradient;
+    g->sent = 0;
+    g->failed = ST_OK;
+    if (before == ST_OK)
+        before = is_deterministic(t) ? differentiate_slices(t) : differentiate_and_send(t, t->first, t->n, g->sums);
+    send_complete(g, true);
     /* The last sums cannot hide behind backward; making samples hides them. */
-    if (!alone && before == ST_OK && t->state.step + 1 < (uint64_t)t->phase->steps)
+    if (!is_deterministic(t) && comm_size(t->c) > 1 && before == ST_OK && t->state.step + 1 < (uint64_t)t->phase->steps)
         trainer_draw_ahead(t);
     TRY(g->failed);
     TRY(comm_sum_wait(t->c));
     return before;
 }
 
-/* ---- Slices ---- */
-
-static status step_in_slices(trainer *t) {
-    gradient *g = t->gradient;
-    size_t each = (size_t)t->e->train.slice, n = t->p->ntrained;
-    tree_stack stack = {.nleaves = g->nslices};
-    for (size_t first = t->first; first < t->first + t->n; first += each) {
-        params_zero_grad(t->p);
-        TRY(trainer_differentiate(t, first, each, &g->sums[first / each]));
-        size_t top = stack.n;
-        memcpy(g->block[top], t->p->grads, n * sizeof(float));
-        for (size_t merges = tree_push(&stack, (tree_node){first / each, 0}); merges > 0; merges--, top--)
-            for (size_t i = 0; i < n; i++)
-                g->block[top - 1][i] += g->block[top][i];
-    }
-    return ST_OK;
-}
-
 /* ---- A step ---- */
 
 status gradient_step(trainer *t, status before, bool *stop) {
     gradient *g = t->gradient;
-    bool slices = is_deterministic(t);
-    size_t nlosses = slices ? (size_t)g->nslices : 1;
+    size_t nlosses = is_deterministic(t) ? (size_t)g->nslices : 1;
     memset(g->sums, 0, (nlosses + 2) * sizeof *g->sums);
-    if (!slices)
-        before = step_in_buckets(t, before, &g->sums[0]);
-    else if (before == ST_OK)
-        before = step_in_slices(t);
+    before = differentiate(t, before);
     if (before == ST_COMM)
         return before;
     /* One exchange of a few numbers tells every rank the loss, whether one has failed, and whether one must stop. Each
@@ -183,15 +205,16 @@ status gradient_step(trainer *t, status before, bool *stop) {
     t->loss = 0;
     for (size_t i = 0; i < nlosses; i++)
         t->loss += g->sums[i];
-    return slices ? comm_sum_tree_f32(t->c, g->nslices, g->block, t->p->ntrained, t->p->grads) : ST_OK;
+    return ST_OK;
 }
 
 static status fill(gradient *g) {
     const trainer *t = g->t;
     g->nslices = count_slices(t);
     TRY(NEW((size_t)g->nslices + 3, &g->sums));
+    TRY(make_buckets(g));
     if (!is_deterministic(t))
-        return make_buckets(g);
+        return ST_OK;
     g->nblocks = tree_depth(t);
     TRY(NEW(g->nblocks, &g->block));
     for (size_t i = 0; i < g->nblocks; i++)

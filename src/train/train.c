@@ -82,6 +82,7 @@ status train_run(const experiment *e, comm *c) {
     status st = trainer_open(&t, e, c);
     if (st == ST_OK)
         st = train(t);
+    comm_set_in_step(c, false); /* after an error a checkpoint may still be on its way to the disk */
     trainer_close(&t);
     return st;
 }

@@ -39,5 +39,16 @@ if [ ${#mpirun[@]} -gt 0 ]; then
     check "3 ranks: usage" 2 1 "^finish_case: error: .*unknown key 'x'$" "${run[@]}" early
     check "3 ranks: stopped" 75 1 'finish_case: .*stopped after step 7$' "${run[@]}" stopped
     check "3 ranks: one killed" 134 0 'the barrier let go' "${run[@]}" killed
+
+    # Open MPI's plugin for the launcher stays loaded to the end (comm_mpi.c, keep_plugin): one that is tried and not
+    # used may go.
+    work=$(mktemp -d "${TMPDIR:-/tmp}/nd-finish-XXXXXX")
+    timeout -k 5 30 "${mpirun[@]}" -np 2 bash -c 'LD_DEBUG=files LD_DEBUG_OUTPUT=$0/log exec "$1" good' "$work" "$program"
+    for log in "$work"/log.*; do
+        loaded=$(grep -c 'calling init: .*/mca_pmix_' "$log") unloaded=$(grep -c '/mca_pmix_.*destroying link map' "$log")
+        [ "$loaded" = 0 ] || [ "$unloaded" -lt "$loaded" ] || { echo "FAIL the launcher's plugin is unloaded at the end"; bad=1; }
+    done
+    [ -e "$log" ] || { echo "FAIL no trace of the loader"; bad=1; }
+    rm -rf "$work"
 fi
 exit $bad

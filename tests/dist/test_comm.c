@@ -94,7 +94,7 @@ static void sums_do_not_depend_on_the_piece(void **state) {
 }
 
 /* Many sums under way at once, other calls in between; the bytes are those of a sum in rank order. */
-static void background_sums_are_the_same(void **state) {
+static void check_background_sums(void) {
     enum { SUMS = 12, EACH = 700 };
     static float x[SUMS][EACH], wanted[SUMS][EACH];
     for (int round = 0; round < 3; round++) {
@@ -115,7 +115,11 @@ static void background_sums_are_the_same(void **state) {
         for (int k = 0; k < SUMS; k++)
             assert_memory_equal(x[k], wanted[k], (size_t)(k * k * 5 + round) * sizeof(float));
     }
+}
+
+static void background_sums_are_the_same(void **state) {
     double busy, waited;
+    check_background_sums();
     comm_sum_seconds(c, &busy, &waited);
     assert_true(comm_size(c) == 1 ? busy == 0 : busy > 0 && waited >= 0);
 }
@@ -143,7 +147,10 @@ static void check_tree(uint64_t nleaves, size_t n) {
     }
     for (size_t i = 0; i < 32; i++)
         block[i] = held[i];
-    assert_ok(comm_sum_tree_f32(c, nleaves, block, n, sum));
+    /* In two parts, as a step does it. */
+    assert_ok(comm_sum_tree_start(c, nleaves, block, n / 3, n - n / 3, sum));
+    assert_ok(comm_sum_tree_start(c, nleaves, block, 0, n / 3, sum));
+    assert_ok(comm_sum_wait(c));
     assert_memory_equal(sum, alone[0], n * sizeof *sum);
 }
 
@@ -152,6 +159,25 @@ static void tree_sums_do_not_depend_on_ranks(void **state) {
     for (uint64_t nleaves = (uint64_t)comm_size(c); nleaves < 14; nleaves++)
         for (size_t k = 0; k < sizeof sizes / sizeof sizes[0]; k++)
             check_tree(nleaves, sizes[k]);
+}
+
+/* An MPI library without MPI_THREAD_MULTIPLE: the same sums, done when they are asked for. */
+static void sums_without_threads_are_the_same(void **state) {
+#ifdef ND_HAVE_MPI
+    mpi_state *s = c->state;
+    if (s) {
+        bool before = s->any_thread;
+        s->any_thread = comm_rank(c) != comm_size(c) - 1; /* one such rank decides for all */
+        check_background_sums();
+        check_tree((uint64_t)comm_size(c) + 3, 300);
+        check_tree((uint64_t)comm_size(c) + 8, 300);
+        assert_null(s->background);
+        s->any_thread = before;
+        return;
+    }
+#endif
+    print_message("skipped: a case of message passing\n");
+    skip();
 }
 
 static void other_texts_are_found(void **state) {
@@ -397,6 +423,7 @@ int main(void) {
         cmocka_unit_test(threads_share_the_node),
         cmocka_unit_test(sums_are_in_rank_order),
         cmocka_unit_test(sums_do_not_depend_on_the_piece),
+        cmocka_unit_test(sums_without_threads_are_the_same), /* before there are any */
         cmocka_unit_test(background_sums_are_the_same),
         cmocka_unit_test(tree_sums_do_not_depend_on_ranks),
         cmocka_unit_test(other_texts_are_found),

@@ -72,12 +72,7 @@ fi
     2>"$work/first" &
 pid=$!
 wait_lines "$work/bad/train/base/loss.jsonl" 20
-# A checkpoint may make the folder anew between the two commands: then once more.
-for ((i = 0; i < 100; i++)); do
-    mv "$work/bad/train/base" "$work/bad/train/aside$i" 2>/dev/null || true
-    touch "$work/bad/train/base"
-    [ -d "$work/bad/train/base" ] || break
-done
+spoil "$work/bad/train/base"
 code=0
 wait $pid || code=$?
 [ $code -eq 1 ] && [ "$(grep -c "error: .*$work/bad/train/base" "$work/first")" -eq 1 ] ||

@@ -48,3 +48,15 @@ wait_lines() {
     done
     fail "$1 never had $2 lines"
 }
+
+# spoil FOLDER: put a file in the place of a folder in which checkpoints are written. One may make the folder anew between
+# the two commands: then once more.
+spoil() {
+    local i
+    for ((i = 0; i < 100; i++)); do
+        mv "$1" "$1-aside$i" 2>/dev/null || true
+        touch "$1"
+        [ -d "$1" ] || return 0
+    done
+    fail "$1 could not be replaced"
+}

@@ -1,5 +1,5 @@
 #!/bin/bash
-# What ranks must have in common: configuration, build, data; and clocks, which are warned of.
+# What ranks must have in common: configuration, build, data and clocks.
 # usage: join.sh CLOCK-LIBRARY
 source "$(dirname "$0")/common.sh"
 clock=$1
@@ -40,7 +40,20 @@ done
 
 # A build with AddressSanitizer wants its library first, and this one before it.
 export ASAN_OPTIONS="${ASAN_OPTIONS:-}:verify_asan_link_order=0"
-expect 0 'warning: the clock of rank 1 on .* is 3600 s ahead of that of rank 0' \
-    each '[ $r = 0 ] || export LD_PRELOAD="'"$clock"'" CLOCK_SHIFT=3600; exec "$0" "$@" out="'"$work"'/clock"'
-each 'export LD_PRELOAD="'"$clock"'" CLOCK_SHIFT=$((20 * r)); exec "$0" "$@" out="'"$work"'/near"' 2>"$work/log"
-[ ! -s "$work/log" ] || { cat "$work/log" >&2; fail "clocks 20 s apart are warned of"; }
+# clocks RANKS "SHIFT SHIFT..." KEY=VALUE...: each rank's clock, seconds ahead of the true one
+clocks() {
+    local n=$1 shifts=$2
+    shift 2
+    mpirun.openmpi --oversubscribe --bind-to none -np "$n" bash -c 'clocks=('"$shifts"')
+        export LD_PRELOAD="'"$clock"'" CLOCK_SHIFT=${clocks[OMPI_COMM_WORLD_RANK]}; exec "$0" "$@"' "$ND_BIN/ndtrain" \
+        "$work/tiny.yaml" train.base.steps=2 train.validate_every=2 "$@"
+}
+expect 1 "error: rank 1: the clock on $(hostname) is 3600 s ahead of that of rank 0 on $(hostname); 1 of the 1 ranks " \
+    clocks 2 "0 3600" out="$work/clock"
+[ "$(grep -c error "$work/log")" -eq 1 ] || fail "the error was not printed once"
+[ ! -e "$work/clock" ] || fail "something was written though the clocks disagree"
+expect 1 'error: rank 1: .* is 90 s behind .*; 2 of the 2 ranks .*, so that of rank 0 may be the wrong one: ' \
+    clocks 3 "90 0 0" out="$work/clock"
+expect 1 'error: rank 1: .* is 20 s ahead .* more than 10 s off' clocks 2 "0 20" out="$work/clock" comm.clock_limit=10
+clocks 2 "0 20" out="$work/near"
+clocks 2 "0 3600" out="$work/any" comm.clock_limit=0
