@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
+#include "dist/shared.h"
 #include "io/capture.h"
 #include "packet/payload.h"
 
@@ -236,6 +237,7 @@ static status attempt_run(attempt *a) {
         log_job("%s: finished before (gen.resume=no makes it again)", a->e->gen.dir);
         return ST_OK;
     }
+    TRY(comm_check_shared(a->c, a->parts));
     TRY(make_missing(a));
     if (a->merges)
         return merge_all(a);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
+#include "dist/shared.h"
 #include "io/encode_priv.h"
 
 typedef struct encoder {
@@ -381,6 +382,7 @@ static status run_items(encoder *r) {
     status st = comm_rank(r->c) == 0 ? open_folder(r) : ST_OK;
     TRY(comm_agree(r->c, st));
     TRY(comm_broadcast(r->c, &r->attempt, sizeof r->attempt, 0));
+    TRY(comm_check_shared(r->c, r->folder));
     TRY(work_open(r->c, r->plan.nitems, &w));
     st = do_items(r, w);
     if (r->alone) /* comm_finish ends the others */
