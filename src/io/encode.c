@@ -95,6 +95,14 @@ static void note_surprises(const encoder *r) {
 
 /* --- the folder of the parts --- */
 
+/* DATASET without its .h5, and this suffix. */
+static char *beside(const char *path, const char *suffix) {
+    size_t n = strlen(path);
+    if (n > 3 && strcmp(path + n - 3, ".h5") == 0)
+        n -= 3;
+    return text_format("%.*s%s", (int)n, path, suffix);
+}
+
 /* What every part depends on beside its capture. */
 static status identity_of(const encoder *r, char **identity) {
     char hex[65] = "";
@@ -128,7 +136,10 @@ static void remove_unfinished(const encoder *r) {
 }
 
 static status open_folder(encoder *r) {
-    char *identity = NULL;
+    char *identity = NULL, *saved = beside(r->e->data.dataset, ".yaml");
+    status checked = experiment_check_saved(r->e, saved);
+    free(saved);
+    TRY(checked);
     TRY(identity_of(r, &identity));
     status st = encode_folder_open(r->folder, identity, &r->lock);
     free(identity);
@@ -344,14 +355,6 @@ static void complete_tables(encoder *r) {
     }
     memcpy(r->tables.skipped, r->totals.skipped, sizeof r->tables.skipped);
     r->tables.frames = r->totals.frames;
-}
-
-/* DATASET without its .h5, and this suffix. */
-static char *beside(const char *path, const char *suffix) {
-    size_t n = strlen(path);
-    if (n > 3 && strcmp(path + n - 3, ".h5") == 0)
-        n -= 3;
-    return text_format("%.*s%s", (int)n, path, suffix);
 }
 
 static status join(encoder *r) {

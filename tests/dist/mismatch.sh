@@ -65,15 +65,15 @@ no_checkpoint() { # rank 2 sees the dataset but not the checkpoint to go on from
     rm "$work/here/out/train/base/finished.json"
     ranks "$work/there" "$bin/$program" tiny.yaml
 }
-other_experiment() { # OUT holds what another experiment began
-    case $program in
-    ndtrain) rm "$work/here/out/train/base/finished.json" ;;
-    ndgen)
-        mkdir -p "$work/here/out/generated/parts"
-        sed 's/^seed: .*/seed: 7/' "$work/whole/generated/manifest" >"$work/here/out/generated/parts/manifest"
-        rm "$work/here/out/generated/manifest" ;;
-    esac
+other_experiment() { # OUT holds what an experiment of another name made, or began
+    [ "$program" != ndtrain ] || rm "$work/here/out/train/base/finished.json"
     ranks "$work/here" "$bin/$program" tiny.yaml name=two
+}
+other_flows() { # flows were begun there with another seed
+    mkdir -p "$work/here/out/generated/parts"
+    sed 's/^seed: .*/seed: 7/' "$work/whole/generated/manifest" >"$work/here/out/generated/parts/manifest"
+    rm "$work/here/out/generated/manifest"
+    ranks "$work/here" "$bin/$program" tiny.yaml
 }
 newer() { # what was begun there was begun by a later version
     case $program in
@@ -100,8 +100,10 @@ ndeval    no_data           1  rank 2: out/dataset.h5: No such file or directory
 ndencode  not_shared        1  rank 2: out/dataset.parts on .* is not the folder that rank 0 on .* has under this name
 ndgen     not_shared        1  rank 2: out/generated/parts on .* is not the folder that rank 0 on .* has under this name
 ndtrain   no_checkpoint     1  rank 2: out/train/base/checkpoint-10/state.json: .*No such file
+ndencode  other_experiment  2  rank 0: out/dataset.yaml: the experiment "one" made what lies there, and this one is "two"
+ndgen     other_experiment  2  rank 0: out/generated/config.yaml: the experiment "one" made what lies there, and this one is "two"
 ndtrain   other_experiment  2  rank 0: .*checkpoint-10/state.json: that run had name = one, this one has two
-ndgen     other_experiment  2  rank 0: .*out/generated/parts holds batches of other flows: "seed: 7" there, "seed: 1" now
+ndgen     other_flows       2  rank 0: .*out/generated/parts holds batches of other flows: "seed: 7" there, "seed: 1" now
 ndtrain   newer             1  rank 0: .*checkpoint-10/state.json: written by a newer version of this program (format 99
 ndgen     newer             2  rank 0: .*out/generated/parts holds batches of other flows: "nd-generation 2" there, "nd-generation 1" now
 ROWS
@@ -117,7 +119,7 @@ try() { # CASE CODE PATTERN of $program
     ndencode:*) rm "$work/here/out/dataset.h5" ;;
     ndtrain:no_checkpoint | ndtrain:other_experiment | ndtrain:newer) ;;
     ndtrain:*) rm -r "$work/here/out/train" ;;
-    ndgen:other_experiment | ndgen:newer) ;;
+    ndgen:other_* | ndgen:newer) ;;
     ndgen:*) rm -r "$work/here/out/generated" ;;
     esac
     "$1" || code=$?
