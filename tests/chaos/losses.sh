@@ -40,7 +40,9 @@ recorded() { # numbers of the batches in GEN.DIR/parts: heads of 40 bytes, bodie
         done
     done | sort -nu
 }
-list_marks() { find "$out/dataset.parts" -name '*.mark' -printf '%i %f\n' -o -name '*.pass' -printf '%i %f\n' 2>/dev/null | sort; }
+list_marks() { # "inode name", none where the folder has gone
+    { find "$out/dataset.parts" -name '*.mark' -printf '%i %f\n' -o -name '*.pass' -printf '%i %f\n' 2>/dev/null || true; } | sort
+}
 unmarked_items() { # FILE-PARTITION.KIND[.ATTEMPT] of each item begun and not marked; a capture's raw files are one
     local file name item
     for file in "$out"/dataset.parts/*-*.*; do
@@ -88,7 +90,7 @@ measure_loss() { # STAGE RANKS WHAT: of the attempt that has just ended
     *)
         found=$(newest_checkpoint "$folder")
         expected="going on from step $found"
-        last=$(sed -n 's/^{"step": \([0-9]*\), "loss".*/\1/p' "$folder/loss.jsonl" 2>/dev/null | tail -1)
+        last=$({ sed -n 's/^{"step": \([0-9]*\), "loss".*/\1/p' "$folder/loss.jsonl" 2>/dev/null || true; } | tail -1)
         lost=$((${last:-0} - found)) allowed=$((interval + 2))
         ! unfinished_checkpoint "$folder" || allowed=$((2 * interval)) ;;
     esac

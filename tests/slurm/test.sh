@@ -36,7 +36,8 @@ export ND_SIZE_ENCODE="2 1 1 5" ND_SIZE_FINETUNE="2 1 1 5" ND_SIZE_GENERATE="2 1
 unset OMPI_MCA_btl
 
 if command -v shellcheck >/dev/null; then
-    check "shellcheck finds nothing" shellcheck -x slurm/*.sh tests/slurm/*.sh tests/hosts/*.sh
+    check "shellcheck finds nothing" shellcheck -x slurm/*.sh tests/{slurm,hosts,chaos,house}/*.sh \
+        tests/dist/mismatch.sh tools/setup.sh test demo .ci/run
 fi
 
 job_state() { scontrol show job "$1" -o | sed -n 's/.*JobState=\([A-Z]*\).*/\1/p'; }
