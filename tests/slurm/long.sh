@@ -8,19 +8,26 @@ fresh() { # NAME: an OUT with the dataset only; prints it
 }
 under_way() { wait_for 40 lines "$(steps_of "$1")" "${2:-100}" || fail "$1: training never came to step ${2:-100}"; }
 
-# --- encoding is stopped by a notice and goes on; many captures, so that it is at work for a moment
+# --- encoding is stopped by a notice and goes on; its ranks are held in the middle until the notice has come to them
 mkdir "$work/captures"
-for i in {001..250}; do ln -s "$PWD/data/sample/run1.pcap.gz" "$work/captures/$i.pcap.gz"; done
-many=(data.captures="$work/captures" data.labels= encode.memory=4M)
-"$bin/ndencode" "$config" out="$work/undisturbed" "${many[@]}" >"$work/local.log"
-job=$(submit encode out="$work/notified" "${many[@]}")
-has_marks() { compgen -G "$work/notified/dataset.parts/*.pass" >/dev/null; }
-wait_for 30 has_marks || fail "encoding never finished a capture"
+for i in {01..40}; do ln -s "$PWD/data/sample/run1.pcap.gz" "$work/captures/$i.pcap.gz"; done
+forty=(data.captures="$work/captures" data.labels= encode.memory=4M)
+"$bin/ndencode" "$config" out="$work/undisturbed" "${forty[@]}" >>"$work/local.log"
+out=$work/notified
+ranks_of() { pgrep -f "^$bin/$1 .*out=$out( |$)"; } # PROGRAM
+hold_encoding() { # once a capture is done
+    compgen -G "$out/dataset.parts/*.pass" && ranks_of ndencode | xargs kill -STOP
+}
+job=$(submit encode out="$out" "${forty[@]}")
+wait_for 30 hold_encoding || fail "encoding never finished a capture"
 scancel --signal=USR1 --batch "$job"
+wait_for 10 log_has "$job" 'got SIGUSR1' || fail "the notice never came"
+sleep 1
+ranks_of ndencode | xargs kill -CONT
 check "SIGUSR1 stops encoding; the job is queued again" wait_for 30 log_has "$job" 'ndencode: exit code 75; queueing'
 check "and ends well" wait_for 30 is "$job" COMPLETED
 check "after one restart" [ "$(job_restarts "$job")" = 1 ]
-check "dataset: the same" same "$work/undisturbed" "$work/notified" "${encoded[@]}"
+check "dataset: the same" same "$work/undisturbed" "$out" "${encoded[@]}"
 
 # --- scancelled above: submitted again, it goes on
 job=$(submit finetune out="$work/cancel")
