@@ -52,6 +52,8 @@ nd_export_unless_empty SBATCH_CONSTRAINT "$ND_CONSTRAINT"
 # The default fence of Slurm's PMIx plugin lets ranks of several nodes go too early: about one start in 30 dies in
 # MPI_Init with SIGSEGV (Slurm 22.05, PMIx 4.2). The ring does not.
 export SLURM_PMIX_FENCE=${SLURM_PMIX_FENCE:-ring}
+# A rank that is stopped when the others have left holds nobody up but srun, which then ends it.
+export SLURM_WAIT=${SLURM_WAIT:-60}
 # mpirun asks its daemons for a sign of life: a host that is cut off is noticed after time + probes * interval
 # seconds. Without this a job waits for ever for a host that is gone.
 export OMPI_MCA_oob_tcp_keepalive_time=${OMPI_MCA_oob_tcp_keepalive_time:-5}
@@ -63,6 +65,15 @@ nd_export_unless_empty OMPI_MCA_oob_tcp_if_include "$ND_INTERFACE"
 
 # Make the programs runnable; says what is missing. Called once in a job, before the first program.
 nd_setup() {
+    local strict=$-
+    set +u # the site's files are not written for it
+    nd_load
+    local code=$?
+    case $strict in *u*) set -u ;; esac
+    return $code
+}
+
+nd_load() {
     if [ -n "$ND_INIT" ]; then
         # shellcheck disable=SC1090
         source "$ND_INIT" || { echo "error: ND_INIT=$ND_INIT in slurm/env.sh cannot be read" >&2; return 1; }
@@ -73,7 +84,10 @@ nd_setup() {
             return 1
         fi
         # shellcheck disable=SC2086
-        module load $ND_MODULES || return 1
+        if ! module load $ND_MODULES; then
+            echo "error: ND_MODULES=\"$ND_MODULES\" in slurm/env.sh cannot be loaded" >&2
+            return 1
+        fi
     fi
     if [ -n "$ND_SPACK_ENV" ]; then
         if ! type spack >/dev/null 2>&1; then

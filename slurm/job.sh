@@ -11,13 +11,13 @@ say() { printf '%s nd[%s.%s]: %s\n' "$(date +%T)" "${SLURM_JOB_ID:-}" "${SLURM_R
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 usage() { printf 'error: %s\n' "$*" >&2; exit 2; }
 
-# ndencode and ndeval have no half-way state: they are left alone until the job ends, and start over.
+# ndeval has no half-way state: it is left alone until the job ends, and starts over.
 on_notice() {
     notice=$1
     say "got SIG$1"
     [ -n "$step" ] || return 0
     case $program in
-    ndtrain | ndgen) kill -USR1 "$step" 2>/dev/null ;; # not TERM: srun answers that by killing all ranks
+    ndencode | ndtrain | ndgen) kill -USR1 "$step" 2>/dev/null ;; # not TERM: srun answers that by killing all ranks
     *) [ "$1" = USR1 ] || kill -TERM "$step" 2>/dev/null ;;
     esac
     return 0

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # slurm/launch.sh [-n RANKS] PROGRAM ARGUMENT...: one program on all ranks of the allocation, or on RANKS of it.
 #
-# The launcher is ND_LAUNCHER of slurm/env.sh. SIGUSR1 reaches every rank (ndtrain and ndgen then stop with a checkpoint
-# and 75); SIGTERM ends them at once. The exit code is the ranks' own, or 69 when a host was lost; the last line then says
+# The launcher is ND_LAUNCHER of slurm/env.sh. SIGUSR1 reaches every rank (ndencode, ndtrain and ndgen then keep what they
+# have and stop with 75); SIGTERM ends them at once. The exit code is the ranks' own, or 69 when a host was lost; the last line then says
 # which.
 set -uo pipefail
 # shellcheck source=slurm/env.sh

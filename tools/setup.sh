@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by ./demo and ./test: install what is missing, build, and the environment for mpirun.
 #
 # setup_packages INSTALL [FILE...]   INSTALL = yes installs missing packages (as root or through sudo), no only checks;

@@ -136,6 +136,43 @@ status experiment_save(const experiment *e, const char *path) {
     return st;
 }
 
+/* Length of the value in the first line of a saved configuration, "name: VALUE  # where it came from"; 0 for another.
+ */
+static int saved_name(const char *text, const char **name) {
+    static const char key[] = "name: ", comment[] = "  # ";
+    if (strncmp(text, key, strlen(key)) != 0)
+        return 0;
+    *name = text + strlen(key);
+    size_t n = strcspn(*name, "\n");
+    for (size_t i = n; i > 0; i--)
+        if (strncmp(*name + i - 1, comment, strlen(comment)) == 0)
+            return i - 1 < 200 ? (int)i - 1 : 200;
+    return n < 200 ? (int)n : 200;
+}
+
+status experiment_check_saved(const experiment *e, const char *path) {
+    enum { TEXT_MAX = 1 << 24 };
+    char *saved = NULL, *mine;
+    const char *there = NULL, *here = NULL;
+    size_t nbytes;
+    if (!file_exists(path))
+        return ST_OK;
+    TRY(file_read(path, TEXT_MAX, &saved, &nbytes));
+    mine = config_effective(e->config);
+    status st = mine ? ST_OK : FAIL(ST_MEMORY, "%s: no memory for the configuration", path);
+    if (!st) {
+        int n = saved_name(saved, &there), m = saved_name(mine, &here);
+        if (n > 0 && (n != m || memcmp(there, here, (size_t)n) != 0))
+            st = FAIL(ST_USAGE,
+                      "%s: the experiment %.*s made what lies there, and this one is %.*s: choose another out, or "
+                      "remove that file",
+                      path, n, there, m, here);
+    }
+    free(mine);
+    free(saved);
+    return st;
+}
+
 void experiment_free(experiment **e) {
     if (!*e)
         return;

@@ -122,6 +122,9 @@ typedef struct experiment {
 status experiment_load(int argc, char **argv, unsigned program, const char *summary, experiment **e, bool *help);
 /* Save the effective configuration beside an output: PATH gets the YAML. Local, atomic. */
 status experiment_save(const experiment *e, const char *path);
+/* Before an output is made or replaced: ST_USAGE where the configuration saved at PATH is of an experiment of another
+ * name. No such file: ST_OK. Local. */
+status experiment_check_saved(const experiment *e, const char *path);
 void experiment_free(experiment **e);
 
 #endif

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
+#include "dist/shared.h"
 #include "io/capture.h"
 #include "packet/payload.h"
 
@@ -142,10 +143,13 @@ typedef struct attempt {
 /* Rank 0 looks whether there is anything to do, and makes the folder one of this run. */
 static status take_folder(attempt *a, bool *finished) {
     const experiment *e = a->e;
-    char *path = text_format("%s/generate.lock", e->gen.dir);
-    status st = file_make_folders(e->gen.dir);
+    char *path = text_format("%s/generate.lock", e->gen.dir), *saved = text_format("%s/config.yaml", e->gen.dir);
+    status st = e->gen.resume ? experiment_check_saved(e, saved) : ST_OK;
+    if (!st)
+        st = file_make_folders(e->gen.dir);
     if (!st && a->merges)
         st = lock_take(path, &a->lock);
+    free(saved);
     free(path);
     TRY(st);
     if (!e->gen.resume)
@@ -236,6 +240,7 @@ static status attempt_run(attempt *a) {
         log_job("%s: finished before (gen.resume=no makes it again)", a->e->gen.dir);
         return ST_OK;
     }
+    TRY(comm_check_shared(a->c, a->parts));
     TRY(make_missing(a));
     if (a->merges)
         return merge_all(a);

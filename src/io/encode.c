@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
+#include "dist/shared.h"
 #include "io/encode_priv.h"
 
 typedef struct encoder {
@@ -94,6 +95,14 @@ static void note_surprises(const encoder *r) {
 
 /* --- the folder of the parts --- */
 
+/* DATASET without its .h5, and this suffix. */
+static char *beside(const char *path, const char *suffix) {
+    size_t n = strlen(path);
+    if (n > 3 && strcmp(path + n - 3, ".h5") == 0)
+        n -= 3;
+    return text_format("%.*s%s", (int)n, path, suffix);
+}
+
 /* What every part depends on beside its capture. */
 static status identity_of(const encoder *r, char **identity) {
     char hex[65] = "";
@@ -127,7 +136,10 @@ static void remove_unfinished(const encoder *r) {
 }
 
 static status open_folder(encoder *r) {
-    char *identity = NULL;
+    char *identity = NULL, *saved = beside(r->e->data.dataset, ".yaml");
+    status checked = experiment_check_saved(r->e, saved);
+    free(saved);
+    TRY(checked);
     TRY(identity_of(r, &identity));
     status st = encode_folder_open(r->folder, identity, &r->lock);
     free(identity);
@@ -345,14 +357,6 @@ static void complete_tables(encoder *r) {
     r->tables.frames = r->totals.frames;
 }
 
-/* DATASET without its .h5, and this suffix. */
-static char *beside(const char *path, const char *suffix) {
-    size_t n = strlen(path);
-    if (n > 3 && strcmp(path + n - 3, ".h5") == 0)
-        n -= 3;
-    return text_format("%.*s%s", (int)n, path, suffix);
-}
-
 static status join(encoder *r) {
     const experiment *e = r->e;
     encode_catalog k = {.folder = r->folder,
@@ -381,6 +385,7 @@ static status run_items(encoder *r) {
     status st = comm_rank(r->c) == 0 ? open_folder(r) : ST_OK;
     TRY(comm_agree(r->c, st));
     TRY(comm_broadcast(r->c, &r->attempt, sizeof r->attempt, 0));
+    TRY(comm_check_shared(r->c, r->folder));
     TRY(work_open(r->c, r->plan.nitems, &w));
     st = do_items(r, w);
     if (r->alone) /* comm_finish ends the others */

@@ -175,6 +175,33 @@ static void the_saved_configuration_loads_again(void **state) {
     free(second_path);
 }
 
+static void another_experiments_output_is_refused(void **state) {
+    static const struct {
+        const char *saved, *now;
+        bool same;
+    } rows[] = {
+        {"name=one", "name=one", true}, {"name=one", "name=two", false},      {"name=one", "name=on", false},
+        {"name=on", "name=one", false}, {"name=a  # b", "name=a  # b", true}, {"name=a  # b", "name=a", false},
+        {"seed=1", "seed=2", true}, /* both have the name that is the default */
+    };
+    char *path = text_format("%s/saved.yaml", (const char *)*state);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        experiment *e;
+        bool help;
+        assert_ok(load((const char *[]){"p", rows[i].saved, NULL}, PROGRAM_ENCODE, &e, &help));
+        assert_ok(experiment_save(e, path));
+        experiment_free(&e);
+        assert_ok(load((const char *[]){"p", rows[i].now, "threads=3", NULL}, PROGRAM_GEN, &e, &help));
+        assert_int_equal(experiment_check_saved(e, path), rows[i].same ? ST_OK : ST_USAGE);
+        assert_ok(file_write(path, "no: name\n", 9));
+        assert_ok(experiment_check_saved(e, path));
+        assert_int_equal(unlink(path), 0);
+        assert_ok(experiment_check_saved(e, path));
+        experiment_free(&e);
+    }
+    free(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(places_follow_from_out),
@@ -183,6 +210,7 @@ int main(void) {
         cmocka_unit_test(wrong_usage),
         cmocka_unit_test(help_shows_the_programs_keys_only),
         cmocka_unit_test(the_saved_configuration_loads_again),
+        cmocka_unit_test(another_experiments_output_is_refused),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

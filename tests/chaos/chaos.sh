@@ -4,8 +4,9 @@
 #
 # A disturbance is one of: kill -9 of a random rank, kill -9 of mpirun, SIGSTOP of a rank beyond the watchdog's limit,
 # SIGTERM of the ranks (which must end with status 75). After each, every process of the job must be gone within 30
-# seconds. The next attempt has 1 to 3 ranks. Between them, where tmpfs can be mounted: a full disk, a read-only output
-# folder; and an input that vanishes. Each must give exit code 1 and one message, and the run after it must go on.
+# seconds, and what is lost must be within its bound (losses.sh). The next attempt has 1 to 3 ranks. Between them, where
+# tmpfs can be mounted: a full disk, a read-only output folder; and an input that vanishes. Each must give exit code 1 and
+# one message, and the run after it must go on.
 set -euo pipefail
 cd "${ND_SOURCE:-$(dirname "$0")/../..}"
 kills=${1:-12} seed=${2:-1}
@@ -26,16 +27,19 @@ fail() {
     tail -5 "$work/log" >&2 2>/dev/null || true
     exit 1
 }
+# shellcheck source=tests/chaos/losses.sh
+source tests/chaos/losses.sh
 mkdir -p "$work/disk" "$work/input"
 mounted=no
 mount -t tmpfs -o size=64m tmpfs "$work/disk" 2>/dev/null && mounted=yes
 cp data/sample/run1* data/sample/run2* data/sample/labels.csv "$work/input/"
 
+interval=20 # steps between checkpoints
 # shellcheck disable=SC2054 # lists of the settings
-settings=(configs/demo.yaml quiet=yes threads=1 data.captures="$work/input" data.labels="$work/input/labels.csv" data.holdout=2
-    model.width=32 model.layers=2 model.head=16 model.packets=12 train.batch=12 train.deterministic=yes
-    train.base.steps=200 train.control.steps=60 train.lora.steps=60 train.checkpoint_every=20 train.validate_every=50
-    comm.timeout=5 gen.flows=dns:24,web:24,ping:12,api:12 gen.batch=4 gen.steps=3)
+settings=(configs/demo.yaml threads=1 encode.memory=256k data.captures="$work/input" data.labels="$work/input/labels.csv"
+    data.holdout=2 model.width=32 model.layers=2 model.head=16 model.packets=12 train.batch=12 train.deterministic=yes
+    train.base.steps=200 train.control.steps=60 train.lora.steps=60 train.checkpoint_every="$interval"
+    train.validate_every=50 comm.timeout=5 gen.flows=dns:24,web:24,ping:12,api:12 gen.batch=4 gen.steps=3)
 stages=(encode base control lora gen)
 command_of() { # command_of STAGE OUT: the words of the command, in `command`
     case $1 in
@@ -109,6 +113,7 @@ finished=0
 disturb() { # disturb STAGE: one attempt that something happens to
     local stage=$1 took="took_$1" ranks=$((RANDOM % 3 + 1)) what pids victim i
     command_of "$stage" "$out"
+    before_attempt "$stage"
     launch $ranks
     for ((i = 0; i < 100; i++)); do # from their first sign of life on, anywhere in their work
         [ -z "$(ranks_of_job)" ] || break
@@ -119,7 +124,9 @@ disturb() { # disturb STAGE: one attempt that something happens to
     if [ ${#pids[@]} = 0 ]; then # it was faster: good, once more from the start
         wait "$job" 2>/dev/null || fail "$stage ended by itself with an error"
         compare "$stage"
+        compare_said "$stage"
         undo "$stage"
+        expected="" marks=""
         finished=$((finished + 1))
         return
     fi
@@ -137,6 +144,8 @@ disturb() { # disturb STAGE: one attempt that something happens to
     [ $what != term ] || [ $code = 75 ] || [ $code = 0 ] || [ $code = 143 ] || fail "$stage: SIGTERM gave exit code $code"
     [ $what != term ] || what="term ($code)"
     done_to[$what]=$((${done_to[$what]:-0} + 1))
+    compare_said "$stage"
+    measure_loss "$stage" $ranks "$what"
 }
 
 refused() { # refused STAGE PATTERN: the command ends with 1 and one line that says why
@@ -168,6 +177,7 @@ starve() { # starve STAGE: no space, no write, no input
 
 each=$(((kills + ${#stages[@]} - 1) / ${#stages[@]}))
 for stage in "${stages[@]}"; do
+    expected="" marks=""
     echo "$stage: $each disturbances (undisturbed: $(declare -n t=took_$stage; echo "$t") ms)"
     disturbed=0
     while [ $disturbed -lt $each ]; do
@@ -181,8 +191,10 @@ for stage in "${stages[@]}"; do
     launch $((RANDOM % 3 + 1))
     end_job
     [ $code = 0 ] || fail "$stage: exit code $code when left alone"
+    compare_said "$stage"
     compare "$stage"
 done
 find "$out" -name '*.part' -o -name 'parts' -o -name '*.lock' | grep . >&2 && fail "leftovers"
+tell_losses
 for what in "${!done_to[@]}"; do printf '%s %s, ' "${done_to[$what]}" "$what"; done
 echo "$finished times finished before that; all results equal"

@@ -7,7 +7,27 @@ fresh() { # NAME: an OUT with the dataset only; prints it
     echo "$work/$1"
 }
 under_way() { wait_for 40 lines "$(steps_of "$1")" "${2:-100}" || fail "$1: training never came to step ${2:-100}"; }
-log_has() { has "$2" "$work/logs/"*"-$1.log"; } # JOB PATTERN
+
+# --- encoding is stopped by a notice and goes on; its ranks are held in the middle until the notice has come to them
+mkdir "$work/captures"
+for i in {01..40}; do ln -s "$PWD/data/sample/run1.pcap.gz" "$work/captures/$i.pcap.gz"; done
+forty=(data.captures="$work/captures" data.labels= encode.memory=4M)
+"$bin/ndencode" "$config" out="$work/undisturbed" "${forty[@]}" >>"$work/local.log"
+out=$work/notified
+ranks_of() { pgrep -f "^$bin/$1 .*out=$out( |$)"; } # PROGRAM
+hold_encoding() { # once a capture is done
+    compgen -G "$out/dataset.parts/*.pass" && ranks_of ndencode | xargs kill -STOP
+}
+job=$(submit encode out="$out" "${forty[@]}")
+wait_for 30 hold_encoding || fail "encoding never finished a capture"
+scancel --signal=USR1 --batch "$job"
+wait_for 10 log_has "$job" 'got SIGUSR1' || fail "the notice never came"
+sleep 1
+ranks_of ndencode | xargs kill -CONT
+check "SIGUSR1 stops encoding; the job is queued again" wait_for 30 log_has "$job" 'ndencode: exit code 75; queueing'
+check "and ends well" wait_for 30 is "$job" COMPLETED
+check "after one restart" [ "$(job_restarts "$job")" = 1 ]
+check "dataset: the same" same "$work/undisturbed" "$out" "${encoded[@]}"
 
 # --- scancelled above: submitted again, it goes on
 job=$(submit finetune out="$work/cancel")
@@ -42,6 +62,15 @@ check "kill -9 of a rank ends the job" wait_for 40 is "$job" FAILED
 job=$(submit finetune out="$out")
 check "after a killed rank: it goes on" wait_for 40 is "$job" COMPLETED
 check "after a killed rank: weights are the same" same "$work/local" "$out" "${trained[@]}"
+
+# --- a rank that does not leave when the others have: srun ends it, and the job
+cat >"$work/linger" <<'RANK'
+#!/bin/sh
+[ "$SLURM_PROCID" = 0 ] || exec sleep 600
+RANK
+chmod +x "$work/linger"
+job=$(SLURM_WAIT=2 ND_BIN=$work sbatch --parsable -N2 -n2 -o /dev/null --wrap 'exec slurm/launch.sh linger')
+check "a rank that stays behind is ended, and the job fails" wait_for 20 is "$job" FAILED
 
 # --- attempts. A node that is lost and comes back brings its old attempt with it; to that one the new attempt looks like
 # a later claim on OUT.
@@ -112,16 +141,12 @@ check "after one restart" [ "$(job_restarts "${array}_1")" = 1 ]
 check "the other task was left alone" sh -c "! grep -q queueing '$work/logs/array-2.log'"
 check "and ends well" wait_for 40 is "${array}_2" COMPLETED
 
-# --- shares of the flows, one a task of an array
-if "$bin/ndgen" --help | grep -q '^ *gen\.shard'; then
-    out=$work/shares
-    mkdir -p "$out" && cp -r "$work/local/dataset.h5" "$work/local/model" "$out/"
-    ND_SIZE_GENERATE="1 1 1 5" slurm/pipeline.sh --from generate --array 3 "$config" out="$out" >"$work/ids" 2>/dev/null
-    check "an array and its join end well" wait_for 40 is "$(job_id evaluate <"$work/ids")" COMPLETED
-    check "shares joined: the bytes of one run" same "$work/local" "$out" "${generated[@]}"
-else
-    check "shares are refused where ndgen knows none" sh -c "slurm/generate.sh --array 3 '$config' 2>&1 | grep -q 'knows no gen.shard'"
-fi
+# --- the same through pipeline.sh
+out=$work/shares
+mkdir -p "$out" && cp -r "$work/local/dataset.h5" "$work/local/model" "$out/"
+ND_SIZE_GENERATE="1 1 1 5" slurm/pipeline.sh --from generate --array 3 "$config" out="$out" >"$work/ids" 2>/dev/null
+check "pipeline.sh --array: shares, join and report end well" wait_for 40 is "$(job_id evaluate <"$work/ids")" COMPLETED
+check "pipeline.sh --array: the bytes of one run" same "$work/local" "$out" "${generated[@]}"
 
 # --- what is missing is said, before anything is submitted or started
 refused() { # PATTERN VARIABLE=VALUE... COMMAND: exit 1 or 2 and a line with the pattern
@@ -136,6 +161,23 @@ check "a launcher that is not there" refused 'no nosuch in PATH' ND_LAUNCHER=mpi
 check "a size of too few words" refused 'needs four words' ND_SIZE_ENCODE="1 2" slurm/encode.sh "$config"
 check "a configuration that is not there" refused 'no configuration' slurm/encode.sh "$work/nosuch.yaml"
 check "a stage that is not there" refused 'the stages are' slurm/pipeline.sh --from nosuch "$config"
+# --- programs from a module (the file of docs/cluster.md), where they can be had from nowhere else
+init=/usr/share/modules/init/bash
+if [ -f $init ]; then
+    mkdir -p "$work/modulefiles/nd"
+    # shellcheck disable=SC2016
+    sed -n '/^#%Module/,/^```/{/^```/d; p}' docs/cluster.md | sed "s|/opt/nd/bin|$bin|" >"$work/modulefiles/nd/1.0"
+    check "docs/cluster.md has a module file" has "setenv *ND_BIN *$bin" "$work/modulefiles/nd/1.0"
+    job=$(env -u ND_BIN ND_INIT=$init ND_MODULES=nd/1.0 MODULEPATH="$work/modulefiles" \
+        slurm/encode.sh "$config" out="$work/module" | job_id encode)
+    check "a module: the job ends well" wait_for 30 is "$job" COMPLETED
+    check "a module: the dataset is the same" same "$work/local" "$work/module" "${encoded[@]}"
+    job=$(ND_INIT=$init ND_MODULES=nosuch submit encode out="$work/module")
+    check "a module that is not there" wait_for 30 is "$job" FAILED
+    check "and the log says which" log_has "$job" 'ND_MODULES="nosuch" in slurm/env.sh cannot be loaded'
+else
+    echo "skipped: modules, no $init (Debian: environment-modules)"
+fi
 job=$(ND_MODULES=nosuch submit encode out="$work/module")
 check "modules without a module command" wait_for 30 is "$job" FAILED
 check "and the log says where to name it" log_has "$job" 'ND_INIT in slurm/env.sh'

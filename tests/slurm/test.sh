@@ -36,14 +36,16 @@ export ND_SIZE_ENCODE="2 1 1 5" ND_SIZE_FINETUNE="2 1 1 5" ND_SIZE_GENERATE="2 1
 unset OMPI_MCA_btl
 
 if command -v shellcheck >/dev/null; then
-    check "shellcheck finds nothing" shellcheck -x slurm/*.sh tests/slurm/*.sh tests/hosts/*.sh
+    check "shellcheck finds nothing" shellcheck -x slurm/*.sh tests/{slurm,hosts,chaos,house}/*.sh \
+        tests/dist/mismatch.sh tools/setup.sh test demo .ci/run
 fi
 
 job_state() { scontrol show job "$1" -o | sed -n 's/.*JobState=\([A-Z]*\).*/\1/p'; }
 job_restarts() { scontrol show job "$1" -o | sed -n 's/.*Restarts=\([0-9]*\).*/\1/p'; }
+both_completed() { is "$1" COMPLETED && is "$2" COMPLETED; }
 is() { [ "$(job_state "$1")" = "$2" ]; }
 ended() { [[ $(job_state "$1") =~ COMPLETED|FAILED|CANCELLED|TIMEOUT|NODE_FAIL ]]; }
-log_of() { cat "$work/logs/"*"-$1.log"; }
+log_has() { has "$2" "$work/logs/"*"-$1.log"; } # JOB PATTERN
 job_id() { sed -n "s/^$1: job \([0-9]*\).*/\1/p"; }
 submit() { # SCRIPT ARGUMENT...: prints the job's id
     "slurm/$1.sh" "$config" "${@:2}" | job_id "$1"
@@ -80,6 +82,28 @@ check "weights: the same, though stopped" same "$work/local" "$work/out" "${trai
 check "captures and datasets: the same" same "$work/local" "$work/out" "${generated[@]}"
 check "tshark reads the capture" readable "$work/out/generated/all.pcap" "$work/out/generated/flows.csv"
 check "the report is there" [ -s "$work/out/report.json" ]
+
+# --- generation as an array of three jobs: one loses its rank, is submitted again alone, and then the shares are joined
+out=$work/array
+# shellcheck disable=SC2054 # commas of the setting
+many=(gen.flows=dns:36,web:36,api:24 gen.steps=100 quiet=no)
+timeout -k 5 300 mpirun.openmpi --bind-to none -np 2 --mca btl self,vader "$bin/ndgen" "$config" out="$work/local" \
+    gen.dir="$work/one/generated" "${many[@]}" >>"$work/local.log" 2>&1
+mkdir -p "$out" && cp -r "$work/local/dataset.h5" "$work/local/model" "$out/"
+array=$(ND_SIZE_GENERATE="1 1 1 5" slurm/generate.sh --array 3 "$config" out="$out" "${many[@]}" | job_id generate)
+rank_of_share() { pgrep -f "^$bin/ndgen .*out=$out .*gen.shard=$1/3"; }
+has_a_record() { [ -s "$(compgen -G "$out/generated/parts/items-*-$(rank_of_share "$1")-*")" ]; } # SHARE
+wait_for 30 has_a_record 2 || fail "share 2 never finished a batch"
+kill -9 "$(rank_of_share 2)" || fail "share 2 was over before its rank could be killed"
+check "array: the task that lost its rank fails" wait_for 30 is "${array}_2" FAILED
+check "array: the others end well" wait_for 30 both_completed "${array}_1" "${array}_3"
+job=$(sbatch --parsable --array=2 -N1 -n1 -o "$work/logs/%x-%A_%a.log" slurm/generate.sh --shards 3 "$config" out="$out" "${many[@]}")
+check "array: that task alone, submitted again, ends well" wait_for 30 is "${job}_2" COMPLETED
+check "array: it goes on with the batches that are there" log_has "${job}_2" '[1-9][0-9]* of 8 batches are there already'
+job=$(ND_SIZE_GENERATE="1 1 1 5" slurm/generate.sh --join 3 "$config" out="$out" "${many[@]}" | job_id generate)
+check "array: the shares are joined" wait_for 30 is "$job" COMPLETED
+check "array: nothing is made again for that" log_has "$job" '24 of 24 batches are there already'
+check "array: the bytes of one run" same "$work/one" "$out" "${generated[@]}"
 
 # --- scancel: the checkpoint is kept, the job does not come back, the stage goes on when submitted again
 mkdir -p "$work/cancel" && cp "$work/local/dataset.h5" "$work/cancel/"
