@@ -89,14 +89,14 @@ static void row_variant(report_table *t, const char *name, const variant_result 
     report_number(t, c->flows);
     cell_share(t, v->rows_raw_valid, v->rows_raw, "no flows before repair");
     cell_share(t, c->rows_valid, c->rows, "no flows");
-    for (size_t q = 0; q < VARIATION_QUANTITIES; q++) {
+    for (size_t q = 0; q < HISTOGRAMS; q++) {
         if (c->labels > 0)
             report_number(t, c->jsd[q]);
         else
             report_nothing(t, "no label in common with held out");
         sum += c->jsd[q];
     }
-    cell_share(t, sum / VARIATION_QUANTITIES, c->labels > 0, "no label in common with held out");
+    cell_share(t, sum / HISTOGRAMS, c->labels > 0, "no label in common with held out");
     cell_share(t, c->usual, c->placed, "no label in common with train");
 }
 
