@@ -193,12 +193,12 @@ static void pictures(void **state) {
         report *r = NULL;
         assert_int_equal(file_write(png, bytes[i], strlen(bytes[i])), ST_OK);
         assert_int_equal(report_new(&r, "pictures"), ST_OK);
-        report_picture(r, "p", "p", png);
+        report_picture(r, "p](http://x)", "p", png);
         assert_int_equal(report_write_all(r, folder), ST_OK);
         report_free(&r);
         char *html = slurp("report.html"), *md = slurp("report.md"), *line = text_format("base64,%s\"", coded[i]);
         want(html, line);
-        want(md, "](<p.png>)");
+        want(md, "![p\\](http://x)](<p.png>)");
         free(html);
         free(md);
         free(line);
