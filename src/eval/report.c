@@ -220,6 +220,13 @@ void report_number_spread(report_table *t, double mean, double deviation) {
         add_cell(t, CELL_SPREAD, mean, deviation, NULL);
 }
 
+void report_share(report_table *t, double factor, double part, double all, const char *why) {
+    if (all > 0)
+        report_number(t, factor * part / all);
+    else
+        report_nothing(t, why);
+}
+
 void report_text(report_table *t, const char *text) {
     add_cell(t, CELL_TEXT, 0, 0, text ? text : "");
 }

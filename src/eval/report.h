@@ -31,6 +31,8 @@ void report_row(report_table *t, const char *name);
 void report_row_published(report_table *t, const char *name, const char *source);
 void report_number(report_table *t, double x);
 void report_number_spread(report_table *t, double mean, double deviation); /* mean and standard deviation */
+/* factor * part / all; nothing, and why, where all is 0. */
+void report_share(report_table *t, double factor, double part, double all, const char *why);
 void report_text(report_table *t, const char *text);
 void report_nothing(report_table *t, const char *why); /* an empty cell and its reason */
 

@@ -108,25 +108,18 @@ static void add_results(label_result *to, const label_result *r) {
         sum[i] += x[i];
 }
 
-static void add_share(report_table *t, double factor, double part, double all, const char *why) {
-    if (all > 0)
-        report_number(t, factor * part / all);
-    else
-        report_nothing(t, why);
-}
-
 static void validity_row(report_table *t, const char *name, const label_result *r) {
     report_row(t, name);
     report_number(t, r->flows);
     report_number(t, r->packets);
-    add_share(t, 100, r->rows_raw_valid, r->rows_raw, "no flows from before repair (raw.h5)");
-    add_share(t, 100, r->rows_real_valid, r->rows_real, "no training flows");
-    add_share(t, 100, r->bits_changed, r->bits, "no flows from before repair (raw.h5)");
-    add_share(t, 100, r->checksums_right, r->checksums, "no synthetic flows");
-    add_share(t, 100, r->flows_valid, r->flows, "no synthetic flows");
+    report_share(t, 100, r->rows_raw_valid, r->rows_raw, "no flows from before repair (raw.h5)");
+    report_share(t, 100, r->rows_real_valid, r->rows_real, "no training flows");
+    report_share(t, 100, r->bits_changed, r->bits, "no flows from before repair (raw.h5)");
+    report_share(t, 100, r->checksums_right, r->checksums, "no synthetic flows");
+    report_share(t, 100, r->flows_valid, r->flows, "no synthetic flows");
     const char *why = "tshark said nothing: not wanted, not installed, or no capture of this label";
-    add_share(t, 1000, r->tshark_errors, r->tshark_known > 0 ? r->tshark_packets : 0, why);
-    add_share(t, 1000, r->tshark_warnings, r->tshark_known > 0 ? r->tshark_packets : 0, why);
+    report_share(t, 1000, r->tshark_errors, r->tshark_known > 0 ? r->tshark_packets : 0, why);
+    report_share(t, 1000, r->tshark_warnings, r->tshark_known > 0 ? r->tshark_packets : 0, why);
 }
 
 static void add_validity(const eval_world *w, const label_result *results, const label_result *all, report *r) {
@@ -180,7 +173,7 @@ static void add_distances(const eval_world *w, const label_result *results, repo
     }
     report_row(t, "mean");
     for (unsigned q = 0; q < 2 * HISTOGRAMS; q++)
-        add_share(t, 1, sum[q], (double)n, "no label has synthetic, training and held-out flows");
+        report_share(t, 1, sum[q], (double)n, "no label has synthetic, training and held-out flows");
     for (unsigned q = 0; q < HISTOGRAMS && n > 0; q++) {
         char *name = text_format("summary.jsd_%s", histogram_names[q]);
         report_value(r, name, sum[2 * q] / (double)n);

@@ -64,6 +64,8 @@ static report *sample(void) {
     report_number(t, INFINITY);
     report_row(t, "small");
     report_number(t, 1e-7);
+    report_row(t, "small, below zero");
+    report_number(t, -1e-7);
     return r;
 }
 
@@ -80,6 +82,7 @@ static void texts_and_numbers(void **state) {
     want(html, "<td>1200</td>");
     want(html, "0.500 ± 0.062");
     want(html, "&lt;0.001");
+    want(html, "&gt;-0.001");
     want(html, "published: A paper, Table 3");
     want(html, "ndeval a.yaml &lt; b &gt; c");
     want(html, "<li>not defined</li><li>no tool</li>");
@@ -143,8 +146,8 @@ static void json_has_all(void **state) {
     assert_float_equal(json_real_value(json_object_get(values, "a")), 2, 0);
     json_t *section = json_array_get(json_object_get(root, "sections"), 0);
     json_t *rows = json_object_get(json_array_get(json_object_get(section, "tables"), 0), "rows");
-    assert_int_equal(json_array_size(rows), 5);
-    for (size_t i = 0; i < 5; i++)
+    assert_int_equal(json_array_size(rows), 6);
+    for (size_t i = 0; i < 6; i++)
         assert_int_equal(json_array_size(json_object_get(json_array_get(rows, i), "cells")), 3);
     json_t *cells = json_object_get(json_array_get(rows, 0), "cells"), *second;
     assert_float_equal(json_real_value(json_array_get(cells, 0)), 0.12345678, 1e-9);
