@@ -50,8 +50,7 @@ static size_t least(size_t a, size_t b) {
 
 enum { NAME_LIMIT = 64 }; /* longer names are compared by their first part */
 
-/* Optimal string alignment distance: insert, delete, replace, or swap two neighbours. */
-static size_t edit_distance(const char *a, size_t na, const char *b, size_t nb) {
+size_t text_distance(const char *a, size_t na, const char *b, size_t nb) {
     size_t row[3][NAME_LIMIT + 1];
     na = least(na, NAME_LIMIT);
     nb = least(nb, NAME_LIMIT);
@@ -86,10 +85,10 @@ static suggestion nearest(const config *c, const char *name) {
     for (size_t i = 0; i < c->nkeys; i++) {
         const char *key = c->keys[i].name;
         size_t length = strlen(key);
-        suggest(&best, key, length, edit_distance(name, n, key, length));
+        suggest(&best, key, length, text_distance(name, n, key, length));
         for (const char *dot = strchr(key, '.'); dot; dot = strchr(dot + 1, '.')) {
-            suggest(&best, key, (size_t)(dot - key), edit_distance(name, n, key, (size_t)(dot - key)));
-            suggest(&best, key, length, edit_distance(name, n, dot + 1, strlen(dot + 1)) + 1);
+            suggest(&best, key, (size_t)(dot - key), text_distance(name, n, key, (size_t)(dot - key)));
+            suggest(&best, key, length, text_distance(name, n, dot + 1, strlen(dot + 1)) + 1);
         }
     }
     return best;

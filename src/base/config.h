@@ -65,6 +65,9 @@ const char *text_map_get(const text_map *m, const char *key);
 bool text_list_has(const text_list *l, const char *item);
 status text_list_add(text_list *l, const char *item); /* copies item */
 void text_list_clear(text_list *l);
+/* How far na characters are from nb others (optimal string alignment): the fewest that are inserted, deleted, replaced
+ * or swapped with their neighbour. Longer texts are compared by their first 64. */
+size_t text_distance(const char *a, size_t na, const char *b, size_t nb);
 /* Parse helpers, to the end of the string, with range; ST_USAGE naming `what`. */
 status text_to_int(const char *text, const char *what, int64_t min, int64_t max, int64_t *out);
 status text_to_real(const char *text, const char *what, double min, double max, double *out);

@@ -1,8 +1,6 @@
 /* Philox 4x32-10: J. Salmon, M. Moraes, R. Dror, D. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. */
 #include "base/rng.h"
 
-#include <math.h>
-
 #include "base/status.h"
 
 enum { ROUNDS = 10 };
@@ -65,20 +63,6 @@ uint32_t rng_below(rng *r, uint32_t n) {
             product = (uint64_t)rng_u32(r) * n;
     }
     return (uint32_t)(product >> 32);
-}
-
-/* In double and rounded at the end: the last bit of a float does not depend on which variant of log or sincos the
- * mathematics library picked for the processor. */
-void rng_normal(rng *r, float *x, size_t n) {
-    for (size_t i = 0; i < n; i += 2) {
-        double u = ((double)rng_u32(r) + 1.0) * 0x1p-32; /* (0, 1] */
-        double angle = (double)rng_u32(r) * (0x1p-32 * 2.0 * M_PI);
-        double radius = sqrt(-2.0 * log(u)), sine, cosine;
-        sincos(angle, &sine, &cosine);
-        x[i] = (float)(radius * cosine);
-        if (i + 1 < n)
-            x[i + 1] = (float)(radius * sine);
-    }
 }
 
 size_t rng_choose(rng *r, const double *weight, size_t n) {

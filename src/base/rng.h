@@ -45,6 +45,9 @@ double rng_uniform(rng *r);
 uint32_t rng_below(rng *r, uint32_t n);
 /* Standard normal (Box-Muller, both values used in order; of an odd n the last pair's second is dropped). */
 void rng_normal(rng *r, float *x, size_t n);
+/* What it makes of RNG_PAIRS pairs of 32-bit numbers (u the radius, v the angle): 2 * RNG_PAIRS numbers, in order. */
+enum { RNG_PAIRS = 64 };
+void rng_normal_pairs(const uint32_t u[RNG_PAIRS], const uint32_t v[RNG_PAIRS], float x[2 * RNG_PAIRS]);
 /* Index drawn with probability weight[i] / sum; the sum must be positive. */
 size_t rng_choose(rng *r, const double *weight, size_t n);
 

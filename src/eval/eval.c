@@ -26,6 +26,7 @@ static status run_parts(const eval_world *w, report *r) {
         TRY(comm_agree(w->c, st ? st : r ? report_status(r) : ST_OK));
         log_job("%s: %.1f s", parts[i].name, time_seconds() - began);
     }
+    ASSERT(!r || report_names_are_known(r)); /* or no limit could name the value */
     return ST_OK;
 }
 

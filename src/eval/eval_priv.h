@@ -1,9 +1,31 @@
-/* What the smaller files of the evaluation share: pictures, and the summary that is printed first. */
+/* What the smaller files of the evaluation share: histograms, pictures, and the summary that is printed first. */
 #ifndef ND_EVAL_EVAL_PRIV_H
 #define ND_EVAL_EVAL_PRIV_H
 
 #include "eval/report.h"
 #include "eval/world.h"
+
+/* ---- histograms.c ---- */
+
+typedef enum histogram {
+    HISTOGRAM_PROTOCOL,
+    HISTOGRAM_SIZE, /* IP total length, in bins of 32 bytes: an IPv6 packet may have 40 + 65535 */
+    HISTOGRAM_DIRECTION,
+    HISTOGRAM_GAP, /* from the packet before, in quarter octaves of microseconds */
+    HISTOGRAM_TTL,
+    HISTOGRAMS
+} histogram;
+extern const char *const histogram_names[HISTOGRAMS];
+
+/* Counts over packets; zeroed, it is empty. */
+enum { HISTOGRAM_BINS = 65575 / 32 + 1 };
+typedef struct histograms {
+    double bin[HISTOGRAMS][HISTOGRAM_BINS];
+} histograms;
+
+void histograms_add(histograms *h, const flow *f);
+/* Jensen-Shannon divergence, base 2. */
+double histograms_jsd(const histograms *a, const histograms *b, histogram which);
 
 /* ---- pictures.c ---- */
 

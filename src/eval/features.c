@@ -16,11 +16,19 @@ static const char *const session_fields[] = {"ipv4_id",   "ipv4_cksum", "ipv4_sr
 
 enum { SESSION_FIELDS = sizeof session_fields / sizeof *session_fields };
 
-static void find_session_fields(nprint_field found[SESSION_FIELDS]) {
+bool features_name_session(size_t field) {
     for (size_t i = 0; i < SESSION_FIELDS; i++)
-        for (size_t f = 0; f < nprint_nfields; f++)
-            if (!strcmp(nprint_fields[f].name, session_fields[i]))
-                found[i] = nprint_fields[f];
+        if (!strcmp(nprint_fields[field].name, session_fields[i]))
+            return true;
+    return false;
+}
+
+static void find_session_fields(nprint_field found[SESSION_FIELDS]) {
+    size_t n = 0;
+    for (size_t f = 0; f < nprint_nfields; f++)
+        if (features_name_session(f))
+            found[n++] = nprint_fields[f];
+    ASSERT(n == SESSION_FIELDS);
 }
 
 /* Zero the values of timestamps (RFC 7323) and selective acknowledgements (RFC 2018); kinds and lengths stay. A list
@@ -97,15 +105,15 @@ static void statistics_of(const flow *f, float *row) {
     enum { BOTH = 2 };
     moments size[2] = {{0}}, gap[3] = {{0}};
     double flags[8] = {0}, protocols[3] = {0};
-    int64_t latest[2] = {0};
+    const packet *latest[2] = {NULL, NULL};
     for (size_t i = 0; i < f->npackets; i++) {
         const packet *p = &f->packets[i];
         unsigned dir = p->dir & 1u, proto = packet_proto(p);
         if (i > 0) /* a clock that goes back counts as no gap; microseconds */
-            moments_add(&gap[BOTH], fmax(0, (double)(p->time_ns - p[-1].time_ns) / 1e3));
-        if (size[dir].n > 0)
-            moments_add(&gap[dir], fmax(0, (double)(p->time_ns - latest[dir]) / 1e3));
-        latest[dir] = p->time_ns;
+            moments_add(&gap[BOTH], fmax(0, (double)packet_gap(p - 1, p) / 1e3));
+        if (latest[dir])
+            moments_add(&gap[dir], fmax(0, (double)packet_gap(latest[dir], p) / 1e3));
+        latest[dir] = p;
         moments_add(&size[dir], packet_total_len(p));
         for (unsigned k = 0; k < 8 && proto == PROTO_TCP; k++)
             flags[k] += packet_l4(p)[13] >> k & 1;
@@ -113,7 +121,7 @@ static void statistics_of(const flow *f, float *row) {
         protocols[1] += proto == PROTO_UDP;
         protocols[2] += packet_is_icmp(p);
     }
-    int64_t span = f->npackets > 0 ? f->packets[f->npackets - 1].time_ns - f->packets[0].time_ns : 0;
+    int64_t span = f->npackets > 0 ? packet_gap(&f->packets[0], &f->packets[f->npackets - 1]) : 0;
     const double totals[] = {size[0].n, size[1].n, size[0].sum, size[1].sum, fmax(0, (double)span / 1e3)};
     for (size_t i = 0; i < sizeof totals / sizeof *totals; i++)
         *row++ = (float)log1p(totals[i]);

@@ -24,9 +24,12 @@ typedef struct feature_table {
     float *numbers; /* (nrows, ncolumns) */
 } feature_table;
 
+/* Is this field of the nPrint row an address, port, checksum, IP-ID, sequence or acknowledgement number, or ICMP's rest
+ * of header (echo identifier and number)? They tell one session from another and say nothing of the service. */
+bool features_name_session(size_t field);
+
 /* Features of n flows, from the first `packets` packets of each (statistics: of all packets in memory). In FEATURE_BITS
- * the columns of addresses, ports, checksums, IP-ID, sequence and acknowledgement numbers and the ICMP rest of header
- * (echo identifier and number) are vacant, and the values of TCP timestamps and selective acknowledgements are zero
+ * the fields that name a session are vacant, and the values of TCP timestamps and selective acknowledgements are zero
  * bits: their place in the options moves, so no fixed column could be dropped for them. */
 status features_make(feature_kind kind, size_t packets, const eval_flow *const *flows, size_t n, feature_table *t);
 void features_clear(feature_table *t);

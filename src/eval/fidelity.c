@@ -188,13 +188,6 @@ static void put_quantities_by_class(report *r, const fidelity *f) {
     }
 }
 
-static void put_share(report_table *t, double part, double all, double scale, const char *why) {
-    if (all > 0)
-        report_number(t, scale * part / all);
-    else
-        report_nothing(t, why);
-}
-
 static void put_consistency(report *r, const fidelity *f) {
     static const char *const columns[] = {"flows", "address pairs", "port pairs",
                                           "TTLs",  "steady (%)",    "seq follows (%)"};
@@ -206,11 +199,11 @@ static void put_consistency(report *r, const fidelity *f) {
         static const char *const names[CONSISTENCY_SETS] = {"train",         "held out", "synthetic",
                                                             "before repair", "marginal", "random"};
         report_row(t, names[i]);
-        put_share(t, c->addresses, c->directions, 1, "no flows");
-        put_share(t, c->ports, c->with_ports, 1, "no TCP or UDP");
-        put_share(t, c->ttls, c->directions, 1, "no flows");
-        put_share(t, c->steady, c->directions, 100, "no flows");
-        put_share(t, c->tcp_following, c->tcp_rows, 100, "no TCP rows");
+        report_share(t, 1, c->addresses, c->directions, "no flows");
+        report_share(t, 1, c->ports, c->with_ports, "no TCP or UDP");
+        report_share(t, 1, c->ttls, c->directions, "no flows");
+        report_share(t, 100, c->steady, c->directions, "no flows");
+        report_share(t, 100, c->tcp_following, c->tcp_rows, "no TCP rows");
     }
 }
 

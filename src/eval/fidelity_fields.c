@@ -6,6 +6,7 @@
 
 #include <string.h>
 #include "base/memory.h"
+#include "eval/features.h"
 
 enum { BLOCKS = 4 }; /* the IPv4 block is vacant in packets of IPv6, and ICMPv6 has none */
 static const uint16_t block_start[BLOCKS + 1] = {0, NPRINT_TCP, NPRINT_UDP, NPRINT_ICMP, NPRINT_COLUMNS};
@@ -80,16 +81,9 @@ uint64_t fidelity_field(const packet *p, const nprint_field *field) {
 }
 
 bool fidelity_in_scope(size_t field, field_scope scope) {
-    static const char *const identifiers[] = {"ipv4_id",   "ipv4_cksum", "ipv4_src",   "ipv4_dst",  "tcp_sprt",
-                                              "tcp_dprt",  "tcp_seq",    "tcp_ackn",   "tcp_cksum", "udp_sport",
-                                              "udp_dport", "udp_cksum",  "icmp_cksum", "icmp_roh"};
-    const char *name = nprint_fields[field].name;
     if (scope == SCOPE_PROTOCOL)
-        return !strcmp(name, "ipv4_proto");
-    for (size_t i = 0; scope == SCOPE_PLAIN && i < sizeof identifiers / sizeof *identifiers; i++)
-        if (!strcmp(name, identifiers[i]))
-            return false;
-    return true;
+        return !strcmp(nprint_fields[field].name, "ipv4_proto");
+    return scope == SCOPE_ALL || !features_name_session(field);
 }
 
 static status collect_field(const eval_flow *f, const void *what, sample *to) {

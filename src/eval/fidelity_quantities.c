@@ -24,7 +24,7 @@ size_t fidelity_log_bin(double log10_x) {
 
 static status collect_gaps(const flow *f, bool logarithm, sample *to) {
     for (size_t i = 1; i < f->npackets; i++) {
-        double gap = ((double)f->packets[i].time_ns - (double)f->packets[i - 1].time_ns) / 1e9;
+        double gap = (double)packet_gap(&f->packets[i - 1], &f->packets[i]) / 1e9;
         TRY(sample_add_real(to, logarithm ? log_of(gap) : gap, 1));
     }
     return ST_OK;

@@ -39,7 +39,7 @@ static status collect(const eval_world *w, const eval_set *s, size_t macro, bool
             continue;
         for (size_t k = gaps; k < f->npackets; k++) {
             const packet *p = &f->packets[k];
-            double gap = gaps ? (double)(p->time_ns - p[-1].time_ns) / 1e6 : 0;
+            double gap = gaps ? (double)packet_gap(p - 1, p) / 1e6 : 0;
             TRY(values_add(v, !gaps ? packet_total_len(p) : gap < 1e-3 ? 1e-3 : gap));
         }
     }

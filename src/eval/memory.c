@@ -14,14 +14,6 @@ static const char *const query_titles[QUERY_COUNT] = {
     [QUERY_TRAIN] = "train, itself left out",
 };
 
-/* A cell: part of all, or why there is none. */
-static void cell_share(report_table *t, double part, double all, const char *why) {
-    if (all > 0)
-        report_number(t, part / all);
-    else
-        report_nothing(t, why);
-}
-
 static void row_near(report_table *t, const char *name, const memory_near *n) {
     report_row(t, name);
     report_number(t, n->compared);
@@ -40,9 +32,11 @@ static void row_near(report_table *t, const char *name, const memory_near *n) {
 static void table_near(report *r, const eval_world *w, const memory_near *near, const bool sampled[QUERY_COUNT]) {
     const char *columns[] = {"",   "flows",           "closer to train",   "95 % from",
                              "to", "median to train", "median to held out"};
-    report_table *t = report_table_new(r, "memory.near",
-                                       "Nearest neighbour in equal samples of train and held out (0.5 = none closer)",
-                                       7, columns, 3, NULL);
+    report_table *t =
+        report_table_new(r, "memory.near",
+                         "Nearest neighbour in equal samples of train and held out (0.5 = none closer); labels: of "
+                         "the synthetic flows",
+                         7, columns, 3, NULL);
     size_t ngroups = w->nlabels + 2, all = ngroups - 1;
     for (size_t q = 0; q < QUERY_COUNT; q++) {
         char *name = text_format("%s%s", query_titles[q], sampled[q] ? " (drawn)" : "");
@@ -58,8 +52,8 @@ static void row_copies(report_table *t, const char *name, const memory_near *n, 
     const char *why = "no flows";
     report_row(t, name);
     report_number(t, flows);
-    cell_share(t, longer ? n->longer_identical : n->identical, flows, why);
-    cell_share(t, longer ? n->longer_near : n->near, flows, why);
+    report_share(t, 1, longer ? n->longer_identical : n->identical, flows, why);
+    report_share(t, 1, longer ? n->longer_near : n->near, flows, why);
     if (longer)
         report_nothing(t, "see the row of all flows");
     else if (flows > 0)
@@ -71,7 +65,9 @@ static void row_copies(report_table *t, const char *name, const memory_near *n, 
 static void table_copies(report *r, const eval_world *w, const memory_near *near) {
     const char *columns[] = {"", "flows", "identical", "within 2 % of bits", "median distance"};
     report_table *t =
-        report_table_new(r, "memory.copies", "Copies of training flows, in the bits that do not identify a connection",
+        report_table_new(r, "memory.copies",
+                         "Copies of training flows, in the bits that do not identify a connection; labels: of the "
+                         "synthetic flows",
                          5, columns, 3, NULL);
     size_t ngroups = w->nlabels + 2, all = ngroups - 1;
     for (size_t q = 0; q < QUERY_COUNT; q++) {
@@ -87,8 +83,8 @@ static void table_copies(report *r, const eval_world *w, const memory_near *near
 static void row_begin(report_table *t, const char *name, const memory_begin *b) {
     report_row(t, name);
     for (size_t n = 0; n < BEGIN_COUNT; n++) {
-        cell_share(t, b->as_train[n], b->flows[n], "no flow is so long");
-        cell_share(t, b->as_held_out[n], b->flows[n], "no flow is so long");
+        report_share(t, 1, b->as_train[n], b->flows[n], "no flow is so long");
+        report_share(t, 1, b->as_held_out[n], b->flows[n], "no flow is so long");
     }
 }
 

@@ -1,9 +1,8 @@
 /* Packing of flows into words, and Hamming distances by population count.
  *
  * A packet's 112 bytes, ordered so that what most packets have shares few words: IPv4 8, TCP 10, TCP options 40 (padded
- * to 46), UDP 6, ICMP 2, IPv4 options 40. IPv6 lends
- * its fields of the same meaning to the IPv4 bytes. The bits present in either of two flows need no third count: they
- * are (bits of a + bits of b + bits present in one only) / 2. */
+ * to 46), UDP 6, ICMP 2, IPv4 options 40. IPv6 lends its fields of the same meaning to the IPv4 bytes. The bits present
+ * in either of two flows need no third count: they are (bits of a + bits of b + bits present in one only) / 2. */
 #include "eval/neighbour.h"
 
 #include <string.h>

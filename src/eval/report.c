@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/config.h"
 #include "base/file.h"
 #include "base/memory.h"
 
@@ -221,6 +220,13 @@ void report_number_spread(report_table *t, double mean, double deviation) {
         add_cell(t, CELL_SPREAD, mean, deviation, NULL);
 }
 
+void report_share(report_table *t, double factor, double part, double all, const char *why) {
+    if (all > 0)
+        report_number(t, factor * part / all);
+    else
+        report_nothing(t, why);
+}
+
 void report_text(report_table *t, const char *text) {
     add_cell(t, CELL_TEXT, 0, 0, text ? text : "");
 }
@@ -298,9 +304,9 @@ void report_picture(report *r, const char *id, const char *title, const char *pn
         it->picture = clean_copy(png_path);
 }
 
-/* ---- values and limits ---- */
+/* ---- values ---- */
 
-static report_named_value *find_value(const report *r, const char *name, size_t n) {
+report_named_value *report_find_value(const report *r, const char *name, size_t n) {
     for (size_t i = 0; i < r->nvalues; i++)
         if (strlen(r->values[i].name) == n && !memcmp(r->values[i].name, name, n))
             return &r->values[i];
@@ -311,7 +317,7 @@ void report_value(report *r, const char *name, double value) {
     if (!r || r->st || !isfinite(value))
         return;
     char *copy = clean_copy(name);
-    report_named_value *old = find_value(r, copy, strlen(copy));
+    report_named_value *old = report_find_value(r, copy, strlen(copy));
     if (old) {
         old->x = value;
         free(copy);
@@ -323,68 +329,6 @@ void report_value(report *r, const char *name, double value) {
         free(copy);
     else
         r->values[r->nvalues++] = (report_named_value){copy, value};
-}
-
-typedef struct limit {
-    size_t nname; /* the text begins with the name */
-    bool below, equal;
-    double bound;
-} limit;
-
-static status limit_parse(const char *text, limit *l) {
-    static const struct {
-        const char *text;
-        bool below, equal;
-    } relations[] = {{"<=", true, true}, {">=", false, true}, {"<", true, false}, {">", false, false}};
-    size_t k = 0;
-    l->nname = strcspn(text, "<>");
-    while (k < 4 && strncmp(text + l->nname, relations[k].text, strlen(relations[k].text)) != 0)
-        k++;
-    if (k == 4 || l->nname == 0)
-        return FAIL(ST_USAGE, "eval.fail_on: \"%s\" is not NAME<=X, NAME>=X, NAME<X or NAME>X", text);
-    l->below = relations[k].below;
-    l->equal = relations[k].equal;
-    return text_to_real(text + l->nname + strlen(relations[k].text), "eval.fail_on", -1e300, 1e300, &l->bound);
-}
-
-static status check_limit(const report *r, const char *text) {
-    limit l;
-    TRY(limit_parse(text, &l));
-    const report_named_value *v = find_value(r, text, l.nname);
-    if (!v)
-        return FAIL(ST_USAGE,
-                    "eval.fail_on: \"%s\": there is no value of that name (report.json lists them under \"values\")",
-                    text);
-    bool holds = (l.equal && v->x == l.bound) || (l.below ? v->x < l.bound : v->x > l.bound);
-    return holds ? ST_OK : FAIL(ST_RANGE, "%s does not hold: %.*s is %.6g", text, (int)l.nname, text, v->x);
-}
-
-status report_limits_read(size_t n, char *const *limits) {
-    limit l;
-    for (size_t i = 0; i < n; i++)
-        TRY(limit_parse(limits[i], &l));
-    return ST_OK;
-}
-
-/* A limit that cannot be read is found first, wherever it stands: a typing error must not hide behind a failure. */
-status report_check(const report *r, size_t n, char *const *limits) {
-    status first = ST_OK;
-    char *message = NULL;
-    for (size_t i = 0; i < n; i++) {
-        status st = check_limit(r, limits[i]);
-        if (st == ST_USAGE) {
-            free(message);
-            return st;
-        }
-        if (st && !first) {
-            first = st;
-            message = text_copy(status_message());
-        }
-    }
-    if (first)
-        status_set_message(message);
-    free(message);
-    return first;
 }
 
 /* ---- all files ---- */

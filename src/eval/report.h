@@ -31,6 +31,8 @@ void report_row(report_table *t, const char *name);
 void report_row_published(report_table *t, const char *name, const char *source);
 void report_number(report_table *t, double x);
 void report_number_spread(report_table *t, double mean, double deviation); /* mean and standard deviation */
+/* factor * part / all; nothing, and why, where all is 0. */
+void report_share(report_table *t, double factor, double part, double all, const char *why);
 void report_text(report_table *t, const char *text);
 void report_nothing(report_table *t, const char *why); /* an empty cell and its reason */
 
@@ -49,7 +51,8 @@ void report_matrix(report *r, const char *id, const char *title, size_t n, const
 void report_picture(report *r, const char *id, const char *title, const char *png_path);
 
 /* A figure that limits can be put on (eval.fail_on: "name<=0.05"): e.g. "jsd.all", "validity.after", "memory.copies".
- * One that is not a finite number is left out; of two with one name the later counts. */
+ * The parts' names are listed in report_limits.c. One that is not a finite number is left out; of two with one name the
+ * later counts. */
 void report_value(report *r, const char *name, double value);
 
 status report_status(const report *r); /* the first failure of any call above */
@@ -58,10 +61,13 @@ status report_write_all(const report *r, const char *folder);
 /* Tables to stdout as text: of all sections, or of one. */
 void report_print(const report *r);
 void report_print_section(const report *r, const char *id);
-/* ST_RANGE naming the first limit that does not hold, ST_USAGE for a limit that cannot be read or names no
- * value. limits: "name<=x", "name>=x", "name<x", "name>x". */
+/* ST_RANGE naming the first limit that does not hold, ST_USAGE for a limit that cannot be read or names a value that
+ * this report has not. limits: "name<=x", "name>=x", "name<x", "name>x". */
 status report_check(const report *r, size_t n, char *const *limits);
-/* Can the limits be read? For the start of a long run; names are only known at its end. */
+/* Can the limits be read, and is there a value of each name? For the start of a long run: ST_USAGE with the nearest
+ * name and all there are. Whether the data has what it is measured of is only known at the end. */
 status report_limits_read(size_t n, char *const *limits);
+/* Is every value's name among those that limits are read against? */
+bool report_names_are_known(const report *r);
 
 #endif

@@ -100,6 +100,16 @@ static const char *from_folder(const char *path, const char *folder) {
     return path;
 }
 
+/* A path in angle brackets may hold anything but these (CommonMark 6.3). */
+static void put_picture(const report_item *it, const char *folder, FILE *to) {
+    fputs("![", to);
+    put(it->id, to);
+    fputs("](<", to);
+    for (const char *path = from_folder(it->picture, folder); *path; path++)
+        fprintf(to, strchr("<>\\", *path) ? "\\%c" : "%c", *path == '\n' ? '?' : *path);
+    fputs(">)\n", to);
+}
+
 static void put_item(const report_item *it, const char *folder, FILE *to) {
     if (it->kind == ITEM_CHART) {
         fputs("\n*Chart: ", to);
@@ -115,7 +125,7 @@ static void put_item(const report_item *it, const char *folder, FILE *to) {
     else if (it->kind == ITEM_MATRIX)
         put_matrix(it->matrix, to);
     else
-        fprintf(to, "![%s](<%s>)\n", it->id, from_folder(it->picture, folder));
+        put_picture(it, folder, to);
 }
 
 void report_write_markdown(const report *r, const char *folder, FILE *to) {

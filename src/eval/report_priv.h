@@ -1,7 +1,7 @@
 /* What a report holds, and what its writers share.
  *
- * report.c collects; report_text.c formats cells and prints; report_json.c, report_markdown.c, report_html.c and
- * report_svg.c write. */
+ * report.c collects; report_limits.c knows the values' names and holds limits against them; report_text.c formats cells
+ * and prints; report_json.c, report_markdown.c, report_html.c and report_svg.c write. */
 #ifndef ND_EVAL_REPORT_PRIV_H
 #define ND_EVAL_REPORT_PRIV_H
 
@@ -82,6 +82,11 @@ struct report {
     size_t nvalues, values_capacity;
     report_named_value *values;
 };
+
+/* ---- report.c, report_limits.c ---- */
+
+/* The value whose name is the n bytes at `name`; NULL where there is none. */
+report_named_value *report_find_value(const report *r, const char *name, size_t n);
 
 /* ---- report_text.c ---- */
 

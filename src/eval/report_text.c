@@ -31,8 +31,8 @@ int report_digits(const report_table *t, size_t column) {
 static void number_text(double x, int digits, char *to, size_t nbytes) {
     int most = fabs(x) >= 1e5 ? 0 : fabs(x) >= 1e3 ? 1 : 9;
     digits = digits < most ? digits : most;
-    if (x > 0 && x < 0.5 * pow(10, -digits))
-        snprintf(to, nbytes, "<%.*f", digits, pow(10, -digits));
+    if (x != 0 && fabs(x) < 0.5 * pow(10, -digits))
+        snprintf(to, nbytes, "%s%.*f", x > 0 ? "<" : ">-", digits, pow(10, -digits));
     else if (fabs(x) >= 1e9)
         snprintf(to, nbytes, "%.4g", x);
     else

@@ -5,23 +5,16 @@
  * are shared among the ranks, results are summed. */
 #include "eval/eval_priv.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/file.h"
 #include "base/memory.h"
-#include "eval/distance.h"
 #include "packet/check.h"
-
-enum { BINS = 2048, SIZE_BIN = 32 }; /* sizes in bins of 32 bytes */
-
-typedef enum quantity { Q_PROTOCOL, Q_SIZE, Q_DIRECTION, Q_GAP, Q_TTL, Q_COUNT } quantity;
-static const char *const quantity_names[Q_COUNT] = {"protocol", "size", "direction", "gap", "ttl"};
 
 /* Of one label's flows in one set. */
 typedef struct measures {
     double flows, packets;
-    double histogram[Q_COUNT][BINS];
+    histograms shape;
     check_counts checks;
 } measures;
 
@@ -33,16 +26,11 @@ typedef struct label_result {
     double bits, bits_changed;         /* header bits before repair, and changed by it */
     double checksums, checksums_right, flows_valid;
     double tshark_known, tshark_errors, tshark_warnings, tshark_packets;
-    double floor[Q_COUNT], synthetic[Q_COUNT];
+    double floor[HISTOGRAMS], synthetic[HISTOGRAMS];
     double held_out_flows, train_flows;
 } label_result;
 
 /* ---- measuring ---- */
-
-/* Gaps in quarter octaves of microseconds: 0 is below 1 us. */
-static size_t gap_bin(int64_t gap_ns) {
-    return gap_ns < 1000 ? 0 : 1 + (size_t)(4 * log2((double)gap_ns / 1000));
-}
 
 static void measure_set(const eval_set *s, int32_t label, check_payload payload, measures *m) {
     for (size_t i = 0; i < s->n; i++) {
@@ -51,15 +39,7 @@ static void measure_set(const eval_set *s, int32_t label, check_payload payload,
             continue;
         m->flows++;
         m->packets += (double)f->npackets;
-        for (size_t k = 0; k < f->npackets; k++) {
-            const packet *p = &f->packets[k];
-            m->histogram[Q_PROTOCOL][packet_proto(p)]++;
-            m->histogram[Q_SIZE][packet_total_len(p) / SIZE_BIN]++;
-            m->histogram[Q_DIRECTION][p->dir]++;
-            m->histogram[Q_TTL][p->header[8]]++;
-            if (k > 0)
-                m->histogram[Q_GAP][gap_bin(p->time_ns - p[-1].time_ns)]++;
-        }
+        histograms_add(&m->shape, f);
         check_flow(f, payload, &m->checks, NULL);
     }
 }
@@ -111,9 +91,9 @@ static status judge_label(const eval_world *w, size_t l, label_result *r) {
     r->train_flows = m[0].flows;
     r->held_out_flows = m[1].flows;
     take_checks(&m[3].checks, &m[0].checks, &m[2].checks, r);
-    for (unsigned q = 0; q < Q_COUNT; q++) {
-        r->floor[q] = distance_histograms(m[0].histogram[q], m[1].histogram[q], BINS).jsd;
-        r->synthetic[q] = distance_histograms(m[2].histogram[q], m[1].histogram[q], BINS).jsd;
+    for (unsigned q = 0; q < HISTOGRAMS; q++) {
+        r->floor[q] = histograms_jsd(&m[0].shape, &m[1].shape, (histogram)q);
+        r->synthetic[q] = histograms_jsd(&m[2].shape, &m[1].shape, (histogram)q);
     }
     memory_free(&m);
     return r->flows > 0 ? ask_tshark(w, w->label[l], r) : ST_OK;
@@ -128,25 +108,18 @@ static void add_results(label_result *to, const label_result *r) {
         sum[i] += x[i];
 }
 
-static void add_share(report_table *t, double factor, double part, double all, const char *why) {
-    if (all > 0)
-        report_number(t, factor * part / all);
-    else
-        report_nothing(t, why);
-}
-
 static void validity_row(report_table *t, const char *name, const label_result *r) {
     report_row(t, name);
     report_number(t, r->flows);
     report_number(t, r->packets);
-    add_share(t, 100, r->rows_raw_valid, r->rows_raw, "no flows from before repair (raw.h5)");
-    add_share(t, 100, r->rows_real_valid, r->rows_real, "no training flows");
-    add_share(t, 100, r->bits_changed, r->bits, "no flows from before repair (raw.h5)");
-    add_share(t, 100, r->checksums_right, r->checksums, "no synthetic flows");
-    add_share(t, 100, r->flows_valid, r->flows, "no synthetic flows");
+    report_share(t, 100, r->rows_raw_valid, r->rows_raw, "no flows from before repair (raw.h5)");
+    report_share(t, 100, r->rows_real_valid, r->rows_real, "no training flows");
+    report_share(t, 100, r->bits_changed, r->bits, "no flows from before repair (raw.h5)");
+    report_share(t, 100, r->checksums_right, r->checksums, "no synthetic flows");
+    report_share(t, 100, r->flows_valid, r->flows, "no synthetic flows");
     const char *why = "tshark said nothing: not wanted, not installed, or no capture of this label";
-    add_share(t, 1000, r->tshark_errors, r->tshark_known > 0 ? r->tshark_packets : 0, why);
-    add_share(t, 1000, r->tshark_warnings, r->tshark_known > 0 ? r->tshark_packets : 0, why);
+    report_share(t, 1000, r->tshark_errors, r->tshark_known > 0 ? r->tshark_packets : 0, why);
+    report_share(t, 1000, r->tshark_warnings, r->tshark_known > 0 ? r->tshark_packets : 0, why);
 }
 
 static void add_validity(const eval_world *w, const label_result *results, const label_result *all, report *r) {
@@ -169,13 +142,13 @@ static void add_validity(const eval_world *w, const label_result *results, const
 /* For each quantity the synthetic flows' distance and the floor; the last row is the mean over the labels that have
  * both. */
 static void add_distances(const eval_world *w, const label_result *results, report *r) {
-    const char *columns[1 + 2 * Q_COUNT] = {"label"};
-    char floors[Q_COUNT][24];
-    double sum[2 * Q_COUNT] = {0};
+    const char *columns[1 + 2 * HISTOGRAMS] = {"label"};
+    char floors[HISTOGRAMS][24];
+    double sum[2 * HISTOGRAMS] = {0};
     size_t n = 0;
-    for (unsigned q = 0; q < Q_COUNT; q++) {
-        snprintf(floors[q], sizeof floors[q], "%s floor", quantity_names[q]);
-        columns[1 + 2 * q] = quantity_names[q];
+    for (unsigned q = 0; q < HISTOGRAMS; q++) {
+        snprintf(floors[q], sizeof floors[q], "%s floor", histogram_names[q]);
+        columns[1 + 2 * q] = histogram_names[q];
         columns[2 + 2 * q] = floors[q];
     }
     report_table *t = report_table_new(
@@ -188,7 +161,7 @@ static void add_distances(const eval_world *w, const label_result *results, repo
             continue;
         bool both = x->held_out_flows > 0 && x->train_flows > 0;
         report_row(t, w->label[l]);
-        for (unsigned q = 0; q < 2 * Q_COUNT; q++) {
+        for (unsigned q = 0; q < 2 * HISTOGRAMS; q++) {
             double value = q % 2 ? x->floor[q / 2] : x->synthetic[q / 2];
             sum[q] += both ? value : 0;
             if (x->held_out_flows > 0 && (q % 2 == 0 || x->train_flows > 0))
@@ -199,10 +172,10 @@ static void add_distances(const eval_world *w, const label_result *results, repo
         n += both;
     }
     report_row(t, "mean");
-    for (unsigned q = 0; q < 2 * Q_COUNT; q++)
-        add_share(t, 1, sum[q], (double)n, "no label has synthetic, training and held-out flows");
-    for (unsigned q = 0; q < Q_COUNT && n > 0; q++) {
-        char *name = text_format("summary.jsd_%s", quantity_names[q]);
+    for (unsigned q = 0; q < 2 * HISTOGRAMS; q++)
+        report_share(t, 1, sum[q], (double)n, "no label has synthetic, training and held-out flows");
+    for (unsigned q = 0; q < HISTOGRAMS && n > 0; q++) {
+        char *name = text_format("summary.jsd_%s", histogram_names[q]);
         report_value(r, name, sum[2 * q] / (double)n);
         free(name);
     }

@@ -27,6 +27,11 @@ typedef struct spread {
     double mean, deviation;
 } spread;
 
+/* Sample standard deviation. Equal figures differ from their mean by rounding alone, which is no deviation. */
+static double deviation_of(double squares, size_t n) {
+    return n > 1 && squares > 1e-20 ? sqrt(squares / (double)(n - 1)) : 0;
+}
+
 /* Over n seeds; those where nothing was tried are left out. */
 static spread spread_of(const utility_score *scores, size_t n, bool balanced) {
     spread s = {0};
@@ -40,7 +45,7 @@ static spread spread_of(const utility_score *scores, size_t n, bool balanced) {
         double off = (balanced ? scores[i].balanced : scores[i].accuracy) - s.mean;
         squares += scores[i].tried > 0 ? off * off : 0;
     }
-    s.deviation = s.n > 1 ? sqrt(squares / (double)(s.n - 1)) : 0;
+    s.deviation = deviation_of(squares, s.n);
     return s;
 }
 
@@ -154,7 +159,7 @@ static spread recall_spread(const utility_results *x, size_t reduced, unsigned w
             else
                 squares += (recalls[k] - s.mean) * (recalls[k] - s.mean);
         }
-    s.deviation = s.n > 1 ? sqrt(squares / (double)(s.n - 1)) : 0;
+    s.deviation = deviation_of(squares, s.n);
     return s;
 }
 

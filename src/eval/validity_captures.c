@@ -123,16 +123,18 @@ static status packets_in_time(const flow_pick *p, timed **all, size_t *n) {
 }
 
 /* Real flows come without payload: they get what a generated flow would have. Times that a capture cannot hold are
- * moved as a whole: the first packet is then at 0. */
+ * moved as a whole: the first packet is then at 0, and what comes more than 136 years later at the last time there is.
+ */
 static status write_packets(const eval_world *w, subject s, capture_writer *to, const timed *all, size_t n) {
     uint8_t payload[PAYLOAD_MAX];
     bool made = s == SUBJECT_REAL || (s == SUBJECT_SYNTHETIC && w->payload == CHECK_PAYLOAD_MADE);
     const int64_t most = (int64_t)UINT32_MAX * 1000000000;
-    int64_t shift = n && (all[0].p->time_ns < 0 || all[n - 1].p->time_ns > most) ? all[0].p->time_ns : 0;
+    bool move = n > 0 && (all[0].p->time_ns < 0 || all[n - 1].p->time_ns > most);
     for (size_t i = 0; i < n; i++) {
         packet p = *all[i].p;
         size_t k = (size_t)(all[i].p - all[i].f->packets);
-        p.time_ns -= shift;
+        if (move)
+            p.time_ns = packet_gap(all[0].p, &p) < most ? packet_gap(all[0].p, &p) : most;
         if (s == SUBJECT_REAL)
             checksum_fill_over(&p, true, payload_sum(all[i].f, k));
         if (made)

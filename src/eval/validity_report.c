@@ -36,10 +36,8 @@ static void figure_row(const tool *which, size_t i, const char *name, const char
             no_answer(which, o, t);
         else if (f->of < 0)
             report_number(t, f->factor * o->x[i]);
-        else if (o->x[f->of] > 0)
-            report_number(t, f->factor * o->x[i] / o->x[f->of]);
         else
-            report_nothing(t, "the program saw none of what this is a share of");
+            report_share(t, f->factor, o->x[i], o->x[f->of], "the program saw none of what this is a share of");
     }
     report_text(t, means);
 }
@@ -68,33 +66,34 @@ static void report_tshark(const tool_outcome *outcomes, size_t k, report *r) {
         report_value(r, "validity.tshark_errors", 1000 * o->x[TSHARK_ERRORS] / o->x[TSHARK_PACKETS]);
 }
 
-/* all: what a count is a share of, by subject. */
+/* A count as a share of the figure `all` of the same program. */
+static void count_cell(const tool *which, const tool_outcome *o, double factor, double count, size_t all,
+                       report_table *t) {
+    if (answered(o) && o->x[all] > 0)
+        report_number(t, factor * count / o->x[all]);
+    else
+        no_answer(which, o, t);
+}
+
+/* all: the figure that counts are shares of. */
 static void names_table(const name_counts *names, double factor, size_t all, const tool_outcome *outcomes, size_t k,
                         report_table *t) {
-    for (size_t i = 0; i < names->n && i < NAMES_SHOWN; i++) {
-        report_row(t, names->items[i].name);
+    double rest[SUBJECTS] = {0};
+    for (size_t i = 0; i < names->n; i++) {
+        if (i < NAMES_SHOWN)
+            report_row(t, names->items[i].name);
         for (int s = 0; s < SUBJECTS; s++) {
-            const tool_outcome *o = outcome_of(outcomes, k, (subject)s);
-            if (answered(o) && o->x[all] > 0)
-                report_number(t, factor * names->items[i].count[s] / o->x[all]);
+            if (i < NAMES_SHOWN)
+                count_cell(tools[k], outcome_of(outcomes, k, (subject)s), factor, names->items[i].count[s], all, t);
             else
-                no_answer(tools[k], o, t);
-        }
-    }
-    if (names->n > NAMES_SHOWN) {
-        double rest[SUBJECTS] = {0};
-        report_row(t, "all others");
-        for (size_t i = NAMES_SHOWN; i < names->n; i++)
-            for (int s = 0; s < SUBJECTS; s++)
                 rest[s] += names->items[i].count[s];
-        for (int s = 0; s < SUBJECTS; s++) {
-            const tool_outcome *o = outcome_of(outcomes, k, (subject)s);
-            if (answered(o) && o->x[all] > 0)
-                report_number(t, factor * rest[s] / o->x[all]);
-            else
-                no_answer(tools[k], o, t);
         }
     }
+    if (names->n <= NAMES_SHOWN)
+        return;
+    report_row(t, "all others");
+    for (int s = 0; s < SUBJECTS; s++)
+        count_cell(tools[k], outcome_of(outcomes, k, (subject)s), factor, rest[s], all, t);
 }
 
 static void report_marks(const tool_outcome *outcomes, size_t k, report *r) {
@@ -104,10 +103,7 @@ static void report_marks(const tool_outcome *outcomes, size_t k, report *r) {
         report_row(t, tshark_marks[i]);
         for (int s = 0; s < SUBJECTS; s++) {
             const tool_outcome *o = outcome_of(outcomes, k, (subject)s);
-            if (answered(o) && o->x[TSHARK_PACKETS] > 0)
-                report_number(t, 1000 * o->x[TSHARK_MARKS + i] / o->x[TSHARK_PACKETS]);
-            else
-                no_answer(tools[k], o, t);
+            count_cell(tools[k], o, 1000, o->x[TSHARK_MARKS + i], TSHARK_PACKETS, t);
         }
     }
 }

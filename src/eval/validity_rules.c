@@ -126,10 +126,8 @@ static void rule_row(const eval_world *w, const rule_results *x, check_rule rule
         const check_counts *c = &x->checks[k];
         if (rule == CHECK_CHECKSUM_L4 && payload_known(w, k) == CHECK_PAYLOAD_UNKNOWN && set_of(w, k)->n > 0)
             report_nothing(t, "the payload is not known, so its checksum is not either");
-        else if (c->tested[rule] == 0)
-            report_nothing(t, why_empty(w, k));
         else
-            report_number(t, 100 * share(c->failed[rule], c->tested[rule]));
+            report_share(t, 100, (double)c->failed[rule], (double)c->tested[rule], why_empty(w, k));
     }
 }
 
@@ -137,11 +135,8 @@ static void passing_row(const eval_world *w, const rule_results *x, bool rows, r
     report_row(t, rows ? "rows passing all" : "flows passing all");
     for (size_t k = 0; k < SETS; k++) {
         const check_counts *c = &x->checks[k];
-        uint64_t all = rows ? c->rows : c->flows;
-        if (all == 0)
-            report_nothing(t, why_empty(w, k));
-        else
-            report_number(t, 100 * share(rows ? c->rows_pass : c->flows_pass, all));
+        report_share(t, 100, (double)(rows ? c->rows_pass : c->flows_pass), (double)(rows ? c->rows : c->flows),
+                     why_empty(w, k));
     }
 }
 

@@ -15,7 +15,7 @@ static const unsigned ttl_top[TTL_BINS] = {31, 63, 64, 128, 255};
 
 typedef struct traffic {
     double flows, packets, bytes, seconds, sessions;
-    double window, tcp, udp, icmp, other;
+    double window, tcp, udp, icmp;
     double flags[FLAGS], size[SIZE_BINS], ttl[TTL_BINS];
     double port[PORTS]; /* packets of TCP and UDP flows by the port of the side that was called */
 } traffic;
@@ -97,10 +97,7 @@ static void row(report_table *t, const char *name, double factor, const double p
                 const char *why) {
     report_row(t, name);
     for (int i = 0; i < SIDES; i++)
-        if (all[i] > 0)
-            report_number(t, factor * part[i] / all[i]);
-        else
-            report_nothing(t, why);
+        report_share(t, factor, part[i], all[i], why);
 }
 
 /* Member m of both sides. */

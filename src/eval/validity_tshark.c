@@ -25,7 +25,8 @@ const size_t tshark_nmarks = MARKS;
 static const figure figures[TSHARK_MARKS + MARKS] = {
     [TSHARK_PACKETS] = {"packets", -1, 1, "packets that tshark dissected"},
     [TSHARK_ERRORS] = {"errors", TSHARK_PACKETS, 1000, "malformed packets, wrong checksums"},
-    [TSHARK_WARNINGS] = {"warnings", TSHARK_PACKETS, 1000, "unusual: resets, gaps; messages that are none of their service"},
+    [TSHARK_WARNINGS] = {"warnings", TSHARK_PACKETS, 1000,
+                         "unusual: resets, gaps; messages that are none of their service"},
     [TSHARK_NOTES] = {"notes", TSHARK_PACKETS, 1000, "unusual but common: retransmissions, duplicate ACKs"},
     [TSHARK_CHATS] = {"chats", TSHARK_PACKETS, 1000, "usual events: connections opened and closed"},
     [TSHARK_CHECKSUMS] = {"checksums", -1, 1, "checksums that tshark computed"},

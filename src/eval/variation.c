@@ -75,29 +75,22 @@ static status measure_variants(const eval_world *w, const variant *variants, siz
     return st;
 }
 
-static void cell_share(report_table *t, double part, double all, const char *why) {
-    if (all > 0)
-        report_number(t, part / all);
-    else
-        report_nothing(t, why);
-}
-
 static void row_variant(report_table *t, const char *name, const variant_result *v) {
     const variation_figures *c = &v->clean;
     double sum = 0;
     report_row(t, name);
     report_number(t, c->flows);
-    cell_share(t, v->rows_raw_valid, v->rows_raw, "no flows before repair");
-    cell_share(t, c->rows_valid, c->rows, "no flows");
-    for (size_t q = 0; q < VARIATION_QUANTITIES; q++) {
+    report_share(t, 1, v->rows_raw_valid, v->rows_raw, "no flows before repair");
+    report_share(t, 1, c->rows_valid, c->rows, "no flows");
+    for (size_t q = 0; q < HISTOGRAMS; q++) {
         if (c->labels > 0)
             report_number(t, c->jsd[q]);
         else
             report_nothing(t, "no label in common with held out");
         sum += c->jsd[q];
     }
-    cell_share(t, sum / VARIATION_QUANTITIES, c->labels > 0, "no label in common with held out");
-    cell_share(t, c->usual, c->placed, "no label in common with train");
+    report_share(t, 1, sum / HISTOGRAMS, c->labels > 0, "no label in common with held out");
+    report_share(t, 1, c->usual, c->placed, "no label in common with train");
 }
 
 static void table_variants(report *r, const eval_world *w, const variant *variants, size_t n,
@@ -120,7 +113,7 @@ static void table_variants(report *r, const eval_world *w, const variant *varian
 }
 
 static void cell_bits(report_table *t, const variation_bits *b) {
-    cell_share(t, b->share, b->pairs, "no pair of flows has such bits");
+    report_share(t, 1, b->share, b->pairs, "no pair of flows has such bits");
 }
 
 /* bits: (BITS_SETS, nlabels + 1, variation_ngroups + 1), the last label being all. */

@@ -1,32 +1,10 @@
 /* The few figures by which variants of a model stand side by side. */
 #include "eval/variation_priv.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/memory.h"
-#include "eval/distance.h"
 #include "io/dataset.h"
-
-const char *const variation_quantities[VARIATION_QUANTITIES] = {"protocol", "size", "direction", "gap", "TTL"};
-
-/* Gaps in quarter octaves of microseconds: 0 is below 1 us. */
-static size_t gap_bin(int64_t gap_ns) {
-    size_t bin = gap_ns < 1000 ? 0 : 1 + (size_t)(4 * log2((double)gap_ns / 1000));
-    return bin < VARIATION_BINS ? bin : VARIATION_BINS - 1;
-}
-
-static void shape_add(variation_shape *s, const flow *f) {
-    for (size_t i = 0; i < f->npackets; i++) {
-        const packet *p = &f->packets[i];
-        s->histogram[0][packet_proto(p)]++;
-        s->histogram[1][packet_total_len(p) / 32]++; /* bins of 32 bytes */
-        s->histogram[2][p->dir != 0]++;
-        if (i > 0)
-            s->histogram[3][gap_bin(p->time_ns - f->packets[i - 1].time_ns)]++;
-        s->histogram[4][p->header[8]]++;
-    }
-}
 
 static bool labelled(const variation_real *x, const flow *f) {
     return f->label >= 0 && (size_t)f->label < x->nlabels;
@@ -40,7 +18,7 @@ status variation_real_open(const eval_world *w, variation_real *x) {
     for (size_t i = 0; i < w->held_out.n; i++) {
         const flow *f = &w->held_out.flows[i].f;
         if (labelled(x, f))
-            shape_add(&x->held_out[f->label], f);
+            histograms_add(&x->held_out[f->label], f);
     }
     for (size_t i = 0; i < w->train.n; i++) {
         const flow *f = &w->train.flows[i].f;
@@ -56,11 +34,8 @@ void variation_real_close(variation_real *x) {
         memory_free(&x->direction[d]);
 }
 
-static bool is_empty(const variation_shape *s) {
-    for (size_t b = 0; b < VARIATION_BINS; b++)
-        if (s->histogram[0][b] > 0)
-            return false;
-    return true;
+static bool is_empty(const histograms *h) {
+    return h->bin[HISTOGRAM_DIRECTION][0] == 0 && h->bin[HISTOGRAM_DIRECTION][1] == 0;
 }
 
 static void follow_directions(const variation_real *x, const flow *f, variation_figures *r) {
@@ -75,7 +50,7 @@ static void follow_directions(const variation_real *x, const flow *f, variation_
 }
 
 status variation_figures_measure(const variation_real *x, const eval_set *set, variation_figures *r) {
-    variation_shape *shape = NULL;
+    histograms *shape = NULL;
     check_counts checks = {0};
     *r = (variation_figures){.flows = (double)set->n};
     TRY(NEW(x->nlabels, &shape));
@@ -83,7 +58,7 @@ status variation_figures_measure(const variation_real *x, const eval_set *set, v
         const flow *f = &set->flows[i].f;
         check_flow(f, CHECK_PAYLOAD_UNKNOWN, &checks, NULL);
         if (labelled(x, f)) {
-            shape_add(&shape[f->label], f);
+            histograms_add(&shape[f->label], f);
             follow_directions(x, f, r);
         }
     }
@@ -93,10 +68,10 @@ status variation_figures_measure(const variation_real *x, const eval_set *set, v
         if (is_empty(&shape[l]) || is_empty(&x->held_out[l]))
             continue;
         r->labels++;
-        for (size_t q = 0; q < VARIATION_QUANTITIES; q++)
-            r->jsd[q] += distance_histograms(shape[l].histogram[q], x->held_out[l].histogram[q], VARIATION_BINS).jsd;
+        for (size_t q = 0; q < HISTOGRAMS; q++)
+            r->jsd[q] += histograms_jsd(&shape[l], &x->held_out[l], (histogram)q);
     }
-    for (size_t q = 0; q < VARIATION_QUANTITIES && r->labels > 0; q++)
+    for (size_t q = 0; q < HISTOGRAMS && r->labels > 0; q++)
         r->jsd[q] /= r->labels;
     memory_free(&shape);
     return ST_OK;

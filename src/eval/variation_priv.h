@@ -2,7 +2,7 @@
 #ifndef ND_EVAL_VARIATION_PRIV_H
 #define ND_EVAL_VARIATION_PRIV_H
 
-#include "eval/world.h"
+#include "eval/eval_priv.h"
 #include "packet/check.h"
 
 /* ---- variation_bits.c ---- */
@@ -27,26 +27,19 @@ status variation_bits_measure(const eval_world *w, const eval_set *set, size_t l
 
 /* ---- variation_figures.c ---- */
 
-enum { VARIATION_QUANTITIES = 5, VARIATION_BINS = 2048 };
-extern const char *const variation_quantities[VARIATION_QUANTITIES];
-
-typedef struct variation_shape {
-    double histogram[VARIATION_QUANTITIES][VARIATION_BINS]; /* over packets */
-} variation_shape;
-
 /* What real flows show: per label, the held-out flows' histograms and the training flows' usual direction. */
 typedef struct variation_real {
     size_t nlabels;
-    variation_shape *held_out; /* (nlabels) */
-    double *direction[2];      /* (nlabels, VARIATION_PACKETS) training packets at that place with each direction */
+    histograms *held_out; /* (nlabels) */
+    double *direction[2]; /* (nlabels, VARIATION_PACKETS) training packets at that place with each direction */
 } variation_real;
 
 /* All doubles, so that ranks exchange them as one block. */
 typedef struct variation_figures {
     double flows;
-    double rows, rows_valid;                  /* by the row rules of check.h */
-    double labels, jsd[VARIATION_QUANTITIES]; /* mean over labels with flows here and in held out */
-    double placed, usual;                     /* packets where training flows say a direction; those that have it */
+    double rows, rows_valid;        /* by the row rules of check.h */
+    double labels, jsd[HISTOGRAMS]; /* mean over labels with flows here and in held out */
+    double placed, usual;           /* packets where training flows say a direction; those that have it */
 } variation_figures;
 
 /* Local. */

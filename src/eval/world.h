@@ -46,6 +46,15 @@ typedef struct eval_world {
 status world_open(eval_world **w, const experiment *e, comm *c);
 void world_close(eval_world **w);
 
+/* Nanoseconds from one packet to another. Files may hold any times: a gap that is no int64_t becomes the largest or
+ * least that is. */
+static inline int64_t packet_gap(const packet *from, const packet *to) {
+    int64_t gap;
+    if (!__builtin_sub_overflow(to->time_ns, from->time_ns, &gap))
+        return gap;
+    return to->time_ns > from->time_ns ? INT64_MAX : INT64_MIN;
+}
+
 /* Local. Is item i of a shared loop this rank's? */
 static inline bool world_mine(const eval_world *w, size_t i) {
     return i % (size_t)comm_size(w->c) == (size_t)comm_rank(w->c);

@@ -92,7 +92,7 @@ static status values_add(class_values *v, const flow *f) {
         if (i == 0)
             continue;
         TRY(memory_grow(&v->gaps, &v->gaps_capacity, v->ngaps + 1, sizeof *v->gaps));
-        v->gaps[v->ngaps++] = p->time_ns - p[-1].time_ns;
+        v->gaps[v->ngaps++] = packet_gap(p - 1, p);
     }
     return ST_OK;
 }
@@ -159,7 +159,9 @@ static status marginal_flow(class_values *v, rng *r, flow *f) {
     int64_t time = 0;
     for (size_t k = 0; k < n; k++) {
         packet p = marginal_packet(v, r);
-        time += k && v->ngaps ? v->gaps[rng_below(r, (uint32_t)v->ngaps)] : 0;
+        int64_t gap = k && v->ngaps ? v->gaps[rng_below(r, (uint32_t)v->ngaps)] : 0;
+        if (__builtin_add_overflow(time, gap, &time))
+            time = gap < 0 ? INT64_MIN : INT64_MAX;
         p.time_ns = time;
         p.frame = (uint32_t)k;
         if (k == 0)

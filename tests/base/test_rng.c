@@ -122,6 +122,62 @@ static void normal_moments(void **state) {
     assert_true(fabs((double)tail - expected) < 5 * sqrt(expected));
 }
 
+/* The mathematics library's numbers, but where their difference of some 1e-16 falls on a float's rounding. */
+static void check_pair(uint32_t u, uint32_t v, const float x[2], size_t *different) {
+    double radius = sqrt(-2 * log(((double)u + 1) * 0x1p-32)), angle = (double)v * (0x1p-32 * 2 * M_PI);
+    const float wanted[2] = {(float)(radius * cos(angle)), (float)(radius * sin(angle))};
+    for (int i = 0; i < 2; i++) {
+        if (x[i] == wanted[i])
+            continue;
+        ++*different;
+        /* Where an axis is hit, the library's pi is not exact; elsewhere the next float is the most. */
+        if (fabsf(x[i]) > 1e-6f)
+            assert_true(x[i] == nextafterf(wanted[i], x[i]));
+        else
+            assert_true(fabsf(x[i] - wanted[i]) < 1e-14f);
+    }
+}
+
+static void normal_is_box_muller(void **state) {
+    static const uint32_t edges[] = {0,           1,           2,           0x1fffffff,  0x20000000,
+                                     0x3fffffff,  0x40000000,  0x5fffffff,  0x60000000,  0x7fffffff,
+                                     0x80000000u, 0xa0000000u, 0xb504f333u, 0xb504f334u, 0xc0000000u,
+                                     0xdfffffffu, 0xe0000000u, 0xfffffffeu, UINT32_MAX};
+    enum { EDGES = sizeof edges / sizeof *edges, N = 100000 };
+    uint32_t u[RNG_PAIRS], v[RNG_PAIRS];
+    float x[2 * RNG_PAIRS];
+    size_t different = 0;
+    for (size_t i = 0; i < EDGES; i++) {
+        for (size_t k = 0; k < RNG_PAIRS; k++) {
+            u[k] = edges[i];
+            v[k] = edges[k % EDGES];
+        }
+        rng_normal_pairs(u, v, x);
+        for (size_t k = 0; k < RNG_PAIRS; k++) {
+            size_t at_edges = 0;
+            check_pair(u[k], v[k], x + 2 * k, &at_edges);
+        }
+    }
+    /* The stream's numbers in order, from any place in its blocks, for counts around whole batches. */
+    static const size_t counts[] = {1, 2, 3, 2 * RNG_PAIRS - 1, 2 * RNG_PAIRS, 2 * RNG_PAIRS + 1, N};
+    static float y[N + 1];
+    for (unsigned used = 0; used < 4; used++)
+        for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+            rng a = rng_make(8, used, RNG_TEST);
+            for (unsigned k = 0; k < used; k++)
+                (void)rng_u32(&a);
+            rng b = a;
+            y[counts[i]] = 42;
+            rng_normal(&a, y, counts[i]);
+            for (size_t k = 0; k + 1 < counts[i]; k += 2) {
+                uint32_t first = rng_u32(&b), second = rng_u32(&b);
+                check_pair(first, second, y + k, &different);
+            }
+            assert_true(y[counts[i]] == 42);
+        }
+    assert_true(different <= 2); /* of 4 * 10^5 */
+}
+
 static void an_odd_count_takes_whole_pairs(void **state) {
     rng a = rng_make(5, 0, RNG_TEST), b = a;
     float x[7], y[8], guard[2] = {0, 42};
@@ -178,6 +234,7 @@ int main(void) {
         cmocka_unit_test(a_long_stream_does_not_begin_again),
         cmocka_unit_test(uniform_moments),
         cmocka_unit_test(normal_moments),
+        cmocka_unit_test(normal_is_box_muller),
         cmocka_unit_test(an_odd_count_takes_whole_pairs),
         cmocka_unit_test(below_is_bounded_and_even),
         cmocka_unit_test(choose_follows_the_weights),

@@ -104,6 +104,19 @@ static inline void make_world(made_world *m, size_t n, uint64_t seed, comm *c) {
     make_set(&m->w.synthetic, n, &m->r, 2, 3);
 }
 
+/* Group set-up and tear-down: *state is the communicator of the made worlds. */
+static inline int open_comm(void **state) {
+    comm *c = NULL;
+    status st = comm_open(&c);
+    *state = c;
+    return st != ST_OK;
+}
+
+static inline int close_comm(void **state) {
+    comm *c = *state;
+    return comm_finish(&c, ST_OK);
+}
+
 static inline void clear_world(made_world *m) {
     clear_set(&m->w.train);
     clear_set(&m->w.held_out);

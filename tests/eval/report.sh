@@ -57,8 +57,12 @@ done
 rm "$work/out/report.json"
 want 1 "flows_valid>2 does not hold" "$bin/ndeval" "${settings[@]}" --fail-on 'flows_valid<=1,flows_valid>2'
 [ -s "$work/out/report.json" ] || fail "no report where a limit does not hold"
-want 2 "no value of that name" "$bin/ndeval" "${settings[@]}" 'eval.fail_on=jsd.typo<=1'
-
+want 2 "this report has no such value" "$bin/ndeval" "${settings[@]}" 'eval.fail_on=validity.before>=1'
+# A name that is none is found before the flows are read.
+rm "$work/out/report.json"
+want 2 'did you mean "summary.jsd_ttl"' "$bin/ndeval" "${settings[@]}" 'eval.fail_on=summary.jsd_tll<=1'
+[ ! -e "$work/out/report.json" ] || fail "a limit on an unknown name is found at the end only"
+want 2 'did you mean "jsd.all"' "$bin/ndeval" "${settings[@]}" 'eval.fail_on=jsd.al<=1' data.dataset=nowhere
 want 2 "is not NAME<=X" "$bin/ndeval" "${settings[@]}" 'eval.fail_on=flows_valid=1'
 want 2 "data.holdout=[" "$bin/ndeval" "${settings[@]}" data.holdout=
 want 2 'no run "9"' "$bin/ndeval" "${settings[@]}" data.holdout=9

@@ -373,7 +373,7 @@ static void the_part_fills_the_report(void **state) {
 }
 
 int main(void) {
-    struct CMUnitTest tests[] = {
+    const struct CMUnitTest tests[] = {
         cmocka_unit_test(masks_leave_out_identifiers_only),
         cmocka_unit_test(selective_acknowledgements_are_left_out),
         cmocka_unit_test(any_bytes_can_be_packed),
@@ -388,11 +388,5 @@ int main(void) {
         cmocka_unit_test(macs_are_judged),
         cmocka_unit_test(the_part_fills_the_report),
     };
-    comm *c = NULL;
-    if (comm_open(&c))
-        return 1;
-    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
-        tests[i].initial_state = c;
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    return comm_finish(&c, ST_OK) || failed;
+    return cmocka_run_group_tests(tests, open_comm, close_comm);
 }

@@ -64,6 +64,8 @@ static report *sample(void) {
     report_number(t, INFINITY);
     report_row(t, "small");
     report_number(t, 1e-7);
+    report_row(t, "small, below zero");
+    report_number(t, -1e-7);
     return r;
 }
 
@@ -80,6 +82,7 @@ static void texts_and_numbers(void **state) {
     want(html, "<td>1200</td>");
     want(html, "0.500 ± 0.062");
     want(html, "&lt;0.001");
+    want(html, "&gt;-0.001");
     want(html, "published: A paper, Table 3");
     want(html, "ndeval a.yaml &lt; b &gt; c");
     want(html, "<li>not defined</li><li>no tool</li>");
@@ -143,8 +146,8 @@ static void json_has_all(void **state) {
     assert_float_equal(json_real_value(json_object_get(values, "a")), 2, 0);
     json_t *section = json_array_get(json_object_get(root, "sections"), 0);
     json_t *rows = json_object_get(json_array_get(json_object_get(section, "tables"), 0), "rows");
-    assert_int_equal(json_array_size(rows), 5);
-    for (size_t i = 0; i < 5; i++)
+    assert_int_equal(json_array_size(rows), 6);
+    for (size_t i = 0; i < 6; i++)
         assert_int_equal(json_array_size(json_object_get(json_array_get(rows, i), "cells")), 3);
     json_t *cells = json_object_get(json_array_get(rows, 0), "cells"), *second;
     assert_float_equal(json_real_value(json_array_get(cells, 0)), 0.12345678, 1e-9);
@@ -193,12 +196,12 @@ static void pictures(void **state) {
         report *r = NULL;
         assert_int_equal(file_write(png, bytes[i], strlen(bytes[i])), ST_OK);
         assert_int_equal(report_new(&r, "pictures"), ST_OK);
-        report_picture(r, "p", "p", png);
+        report_picture(r, "p](http://x)", "p", png);
         assert_int_equal(report_write_all(r, folder), ST_OK);
         report_free(&r);
         char *html = slurp("report.html"), *md = slurp("report.md"), *line = text_format("base64,%s\"", coded[i]);
         want(html, line);
-        want(md, "](<p.png>)");
+        want(md, "![p\\](http://x)](<p.png>)");
         free(html);
         free(md);
         free(line);
@@ -216,36 +219,67 @@ static void pictures(void **state) {
 static void limits(void **state) {
     const struct {
         const char *limits[2];
-        status st;
+        status read, check; /* at the start, and against the report */
         const char *message;
     } rows[] = {
-        {{"a<=0.5"}, ST_OK, NULL},
-        {{"a>=0.5", "b.c<4"}, ST_OK, NULL},
-        {{"a<0.5"}, ST_RANGE, "a<0.5 does not hold: a is 0.5"},
-        {{"a>0.5"}, ST_RANGE, "a>0.5"},
-        {{"b.c<=3", "a>=0.6"}, ST_RANGE, "a>=0.6"},
-        {{"a>=0.6", "b.c<=2"}, ST_RANGE, "a>=0.6"}, /* the first */
-        {{"b.c<=2.999"}, ST_RANGE, "b.c is 3"},
-        {{"a=0.5"}, ST_USAGE, "a=0.5"},
-        {{"a<=x"}, ST_USAGE, "eval.fail_on"},
-        {{"<=1"}, ST_USAGE, "<=1"},
-        {{"b<=1"}, ST_USAGE, "no value of that name"},
-        {{"a>=0.6", "typing<1"}, ST_USAGE, "typing"}, /* before limits that fail */
+        {{"jsd.all<=0.5"}, ST_OK, ST_OK, NULL},
+        {{"jsd.all>=0.5", "leak.macs<4"}, ST_OK, ST_OK, NULL},
+        {{"jsd.all<0.5"}, ST_OK, ST_RANGE, "jsd.all<0.5 does not hold: jsd.all is 0.5"},
+        {{"jsd.all>0.5"}, ST_OK, ST_RANGE, "jsd.all>0.5"},
+        {{"leak.macs<=3", "jsd.all>=0.6"}, ST_OK, ST_RANGE, "jsd.all>=0.6"},
+        {{"jsd.all>=0.6", "leak.macs<=2"}, ST_OK, ST_RANGE, "jsd.all>=0.6"}, /* the first */
+        {{"leak.macs<=2.999"}, ST_OK, ST_RANGE, "leak.macs is 3"},
+        {{"jsd.all=0.5"}, ST_USAGE, ST_USAGE, "jsd.all=0.5"},
+        {{"jsd.all<=x"}, ST_USAGE, ST_USAGE, "eval.fail_on"},
+        {{"<=1"}, ST_USAGE, ST_USAGE, "<=1"},
+        {{"jsd.gap<=1"}, ST_OK, ST_USAGE, "no such value"},           /* known, but nothing was measured */
+        {{"jsd.all>=0.6", "typing<1"}, ST_USAGE, ST_USAGE, "typing"}, /* before limits that fail */
     };
     report *r = NULL;
     assert_int_equal(report_new(&r, "limits"), ST_OK);
-    report_value(r, "a", 0.5);
-    report_value(r, "b.c", 3);
+    report_value(r, "jsd.all", 0.5);
+    report_value(r, "leak.macs", 3);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         size_t n = rows[i].limits[1] ? 2 : 1;
-        assert_int_equal(report_check(r, n, (char *const *)rows[i].limits), rows[i].st);
+        assert_int_equal(report_limits_read(n, (char *const *)rows[i].limits), rows[i].read);
+        assert_int_equal(report_check(r, n, (char *const *)rows[i].limits), rows[i].check);
         if (rows[i].message)
             want(status_message(), rows[i].message);
-        bool readable =
-            rows[i].st != ST_USAGE || strstr(rows[i].limits[n - 1], "typing") || rows[i].limits[0][0] == 'b';
-        assert_int_equal(report_limits_read(n, (char *const *)rows[i].limits), readable ? ST_OK : ST_USAGE);
     }
+    assert_true(report_names_are_known(r));
+    report_value(r, "leak.macs2", 3);
+    assert_false(report_names_are_known(r));
     report_free(&r);
+}
+
+static void names_of_limits(void **state) {
+    static const struct {
+        const char *limit, *nearest; /* NULL: the name is known */
+    } rows[] = {
+        {"flows_valid>=1", NULL},
+        {"hd.random<1", NULL},
+        {"jsd.bits.marginal<1", NULL},
+        {"wasserstein.gap_s.floor<1", NULL},
+        {"consistency.seq.held_out>0", NULL},
+        {"utility.seen_real.svm.macro.statistics>0", NULL},
+        {"utility.real_real.rf.micro>0", NULL},
+        {"flow_valid>=1", "\"flows_valid\""},
+        {"jsd.al<1", "\"jsd.all\""},
+        {"utility.sythetic_real.rf.mirco>0", "\"utility.synthetic_real.rf.micro\""},
+        {"flows_valid,rows>1", "\"flows_valid\""},
+        {"jsd.all.floor<1", "\"jsd."},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char *limit = (char *)rows[i].limit;
+        assert_int_equal(report_limits_read(1, &limit), rows[i].nearest ? ST_USAGE : ST_OK);
+        if (!rows[i].nearest)
+            continue;
+        char *question = text_format("did you mean %s", rows[i].nearest);
+        want(status_message(), question);
+        want(status_message(), "{jsd,tvd,hd}.{all,floor,marginal,random}");
+        want(status_message(), "leak.{addresses,timestamps,ports,macs}");
+        free(question);
+    }
 }
 
 /* Ranks other than the first have no report. */
@@ -267,7 +301,7 @@ int main(void) {
         cmocka_unit_test(texts_and_numbers), cmocka_unit_test(markdown_is_rectangular),
         cmocka_unit_test(json_has_all),      cmocka_unit_test(charts_of_odd_data),
         cmocka_unit_test(pictures),          cmocka_unit_test(limits),
-        cmocka_unit_test(without_a_report),
+        cmocka_unit_test(names_of_limits),   cmocka_unit_test(without_a_report),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

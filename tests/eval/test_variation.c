@@ -89,6 +89,55 @@ static void pairs_are_all_or_a_hundred(void **state) {
     }
 }
 
+/* An IPv6 packet has its own places for length and hop limit, and may be longer than any of IPv4; times may be any. */
+static void histograms_of_any_packets(void **state) {
+    static histograms h, none;
+    packet p[3] = {{.nheader = 48}, {.nheader = 48, .dir = 1}, {.nheader = 28}};
+    for (size_t i = 0; i < 2; i++) {
+        p[i].header[0] = 0x60;
+        put16(p[i].header + 4, i == 0 ? 65535 : 8);
+        p[i].header[6] = PROTO_UDP;
+        p[i].header[7] = 61;
+        p[i].header[8] = 0x20; /* of the source address */
+    }
+    p[2].header[0] = 0x45;
+    put16(p[2].header + 2, 28);
+    p[2].header[8] = 64;
+    p[2].header[9] = PROTO_ICMP;
+    p[0].time_ns = INT64_MIN;
+    p[1].time_ns = INT64_MAX;
+    p[2].time_ns = INT64_MIN + 1500;
+    assert_true(packet_gap(&p[0], &p[1]) == INT64_MAX && packet_gap(&p[1], &p[2]) == INT64_MIN);
+    assert_int_equal(packet_gap(&p[0], &p[2]), 1500);
+    histograms_add(&h, &(flow){.npackets = 3, .packets = p});
+    const struct {
+        histogram which;
+        size_t bin;
+        double count;
+    } rows[] = {
+        {HISTOGRAM_PROTOCOL, PROTO_UDP, 2},
+        {HISTOGRAM_PROTOCOL, PROTO_ICMP, 1},
+        {HISTOGRAM_SIZE, HISTOGRAM_BINS - 1, 1},
+        {HISTOGRAM_SIZE, 48 / 32, 1},
+        {HISTOGRAM_SIZE, 28 / 32, 1},
+        {HISTOGRAM_DIRECTION, 0, 2},
+        {HISTOGRAM_DIRECTION, 1, 1},
+        {HISTOGRAM_TTL, 61, 2},
+        {HISTOGRAM_TTL, 64, 1},
+        {HISTOGRAM_GAP, 0, 1}, /* backwards */
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        assert_float_equal(h.bin[rows[i].which][rows[i].bin], rows[i].count, 0);
+    for (int q = 0; q < HISTOGRAMS; q++) {
+        double sum = 0;
+        for (size_t i = 0; i < HISTOGRAM_BINS; i++)
+            sum += h.bin[q][i];
+        assert_float_equal(sum, q == HISTOGRAM_GAP ? 2 : 3, 0);
+        assert_float_equal(histograms_jsd(&h, &h, (histogram)q), 0, 0);
+        assert_float_equal(histograms_jsd(&h, &none, (histogram)q), 1, 0);
+    }
+}
+
 static void figures_of_a_set(void **state) {
     made_world m;
     variation_real real;
@@ -97,7 +146,7 @@ static void figures_of_a_set(void **state) {
     assert_int_equal(variation_real_open(&m.w, &real), ST_OK);
     assert_int_equal(variation_figures_measure(&real, &m.w.held_out, &r), ST_OK);
     assert_true(r.flows == 40 && r.labels == 2);
-    for (size_t q = 0; q < VARIATION_QUANTITIES; q++)
+    for (size_t q = 0; q < HISTOGRAMS; q++)
         assert_float_equal(r.jsd[q], 0, 1e-12); /* to itself */
     variation_real_close(&real);
 
@@ -117,8 +166,8 @@ static void figures_of_a_set(void **state) {
     assert_int_equal(variation_real_open(&m.w, &real), ST_OK);
     assert_int_equal(variation_figures_measure(&real, &m.w.synthetic, &r), ST_OK);
     assert_true(r.placed == packets && r.usual == there && there > 0 && there < packets);
-    assert_float_equal(r.jsd[4], 1, 1e-12);
-    assert_float_equal(r.jsd[0], 0, 1e-12);
+    assert_float_equal(r.jsd[HISTOGRAM_TTL], 1, 1e-12);
+    assert_float_equal(r.jsd[HISTOGRAM_PROTOCOL], 0, 1e-12);
     variation_real_close(&real);
     clear_world(&m);
 }
@@ -190,17 +239,10 @@ static void variants_are_read_by_label_name(void **state) {
 }
 
 int main(void) {
-    struct CMUnitTest tests[] = {
-        cmocka_unit_test(differences_are_shares_of_a_field),
-        cmocka_unit_test(pairs_are_all_or_a_hundred),
-        cmocka_unit_test(figures_of_a_set),
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(differences_are_shares_of_a_field), cmocka_unit_test(pairs_are_all_or_a_hundred),
+        cmocka_unit_test(histograms_of_any_packets),         cmocka_unit_test(figures_of_a_set),
         cmocka_unit_test(variants_are_read_by_label_name),
     };
-    comm *c = NULL;
-    if (comm_open(&c))
-        return 1;
-    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
-        tests[i].initial_state = c;
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    return comm_finish(&c, ST_OK) || failed;
+    return cmocka_run_group_tests(tests, open_comm, close_comm);
 }

@@ -60,9 +60,9 @@ typedef struct flow_spec {
     uint32_t file;
 } flow_spec;
 
-static void write_dataset(const char *path, const dataset_tables *t, size_t n, const flow_spec *specs) {
+static void write_dataset(const char *path, dataset_tables t, size_t n, const flow_spec *specs) {
     dataset *d = NULL;
-    assert_int_equal(dataset_create(&d, path, t, 1), ST_OK);
+    assert_int_equal(dataset_create(&d, path, &t, 1), ST_OK);
     for (size_t i = 0; i < n; i++) {
         flow f = make_flow(specs[i].proto, (unsigned)i, specs[i].n, specs[i].label, specs[i].run);
         f.file = specs[i].file;
@@ -79,26 +79,27 @@ static char *sha256[] = {"11", "22"}, *no_sha256[] = {""}, *generated[] = {"gene
             *synthetic_run[] = {"synthetic"};
 enum { CHAT, DNS, GHOST, WEB };
 
-static const dataset_tables real_tables = {.nlabels = 4,
-                                           .label = labels,
-                                           .macro = macros,
-                                           .prompt = prompts,
-                                           .nfiles = 2,
-                                           .file = files,
-                                           .sha256 = sha256,
-                                           .nruns = 2,
-                                           .run = runs,
-                                           .config = ""};
-static const dataset_tables synthetic_tables = {.nlabels = 4,
-                                                .label = labels,
-                                                .macro = macros,
-                                                .prompt = prompts,
-                                                .nfiles = 1,
-                                                .file = generated,
-                                                .sha256 = no_sha256,
-                                                .nruns = 1,
-                                                .run = synthetic_run,
-                                                .config = ""};
+/* n files and as many runs. */
+static dataset_tables tables_of(size_t n, char **file, char **hash, char **run) {
+    return (dataset_tables){.nlabels = 4,
+                            .label = labels,
+                            .macro = macros,
+                            .prompt = prompts,
+                            .nfiles = n,
+                            .file = file,
+                            .sha256 = hash,
+                            .nruns = n,
+                            .run = run,
+                            .config = ""};
+}
+
+static dataset_tables real_tables(void) {
+    return tables_of(2, files, sha256, runs);
+}
+
+static dataset_tables synthetic_tables(void) {
+    return tables_of(1, generated, no_sha256, synthetic_run);
+}
 
 static const flow_spec real_flows[] = {
     {PROTO_TCP, 100, WEB, 0, 0}, {PROTO_TCP, 20, WEB, 1, 1},  {PROTO_UDP, 2, DNS, 0, 0}, {PROTO_UDP, 2, DNS, 1, 1},
@@ -115,8 +116,8 @@ static int set_up(void **state) {
     log_setup("test", 0, 1, true);
     snprintf(real_path, sizeof real_path, "%s/real.h5", folder);
     snprintf(synthetic_path, sizeof synthetic_path, "%s/synthetic.h5", folder);
-    write_dataset(real_path, &real_tables, NREAL, real_flows);
-    write_dataset(synthetic_path, &synthetic_tables, NSYNTHETIC, synthetic_flows);
+    write_dataset(real_path, real_tables(), NREAL, real_flows);
+    write_dataset(synthetic_path, synthetic_tables(), NSYNTHETIC, synthetic_flows);
     return 0;
 }
 
@@ -178,13 +179,13 @@ static void before_repair(void **state) {
     experiment e = sample_experiment(second);
     eval_world *w = NULL;
     char *raw = text_format("%s/raw.h5", folder);
-    write_dataset(raw, &synthetic_tables, NSYNTHETIC, synthetic_flows);
+    write_dataset(raw, synthetic_tables(), NSYNTHETIC, synthetic_flows);
     assert_int_equal(world_open(&w, &e, job), ST_OK);
     assert_int_equal(w->raw.n, NSYNTHETIC);
     for (size_t i = 0; i < NSYNTHETIC; i++)
         assert_int_equal(w->raw.flows[i].f.label, w->synthetic.flows[i].f.label);
     world_close(&w);
-    write_dataset(raw, &synthetic_tables, NSYNTHETIC - 1, synthetic_flows);
+    write_dataset(raw, synthetic_tables(), NSYNTHETIC - 1, synthetic_flows);
     assert_int_equal(world_open(&w, &e, job), ST_FORMAT);
     assert_non_null(strstr(status_message(), "not of one run"));
     assert_null(w);
@@ -204,14 +205,14 @@ static void held_out(void **state) {
     assert_non_null(strstr(status_message(), "no run \"3\" (it has: 1, 2)"));
 
     flow_spec flows[NREAL];
-    dataset_tables t = real_tables;
+    dataset_tables t = real_tables();
     char path[96];
     memcpy(flows, real_flows, sizeof flows);
     for (size_t i = 0; i < NREAL; i++)
         flows[i].run = 0;
     t.nruns = 1;
     snprintf(path, sizeof path, "%s/one_run.h5", folder);
-    write_dataset(path, &t, NREAL, flows);
+    write_dataset(path, t, NREAL, flows);
     e = sample_experiment(NULL);
     e.data.dataset = path;
     assert_int_equal(world_open(&w, &e, job), ST_OK);
