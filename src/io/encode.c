@@ -145,7 +145,8 @@ static void close_folder(encoder *r, status st) {
     char *pattern = text_format("%s/*.pass", r->folder);
     glob_t g;
     bool keep = false;
-    if (!r->done && (st == ST_IO || st == ST_MEMORY || st == ST_COMM || st == ST_STOPPED) && glob(pattern, GLOB_NOSORT, NULL, &g) == 0) {
+    if (!r->done && (st == ST_IO || st == ST_MEMORY || st == ST_COMM || st == ST_STOPPED) &&
+        glob(pattern, GLOB_NOSORT, NULL, &g) == 0) {
         keep = true;
         globfree(&g);
         if (r->lock >= 0)

@@ -36,5 +36,8 @@ const char *label_base_name(const char *path);
 
 /* Do the components of the shorter path end the longer one? */
 bool label_path_matches(const char *a, const char *b);
+/* Does `earlier` name a file of the series that `later` goes on with: STEM-NUMBER.pcap in the same folder, as ndgen
+ * calls what does not fit into one file? *number: its own. */
+bool label_path_continues(const char *earlier, const char *later, uint64_t *number);
 
 #endif

@@ -69,6 +69,32 @@ grep -q 'of 36 batches are there already' "$work/log" || fail "nothing was taken
 [ "$(grep -o 'repair changed.*' "$work/log")" = "$repaired" ] || fail "the report of repair forgot batches"
 same killed
 
+# What a kill can lose: the batch that each thread has in hand, one. The ranks stand still while what they have recorded is
+# copied, as a kill -9 would leave it; then they are asked to stop, which finishes what was begun and begins nothing. The
+# difference is what would have been lost.
+there() { grep -o '[0-9]* of 36 batches are there' "$work/log" | cut -d' ' -f1; } # of the run that went on
+for shape in "1 1" "1 2" "2 1"; do
+    read -r ranks threads <<<"$shape"
+    begin lost $ranks threads=$threads
+    kill -STOP "${pids[@]}"
+    cp -r "$work/lost" "$work/kept"
+    kill -TERM "${pids[@]}"
+    kill -CONT "${pids[@]}"
+    code=0; wait "$job" || code=$?
+    [ "$code" = 75 ] || fail "stopped after standing still: exit code $code"
+    rm -f "$work/kept/generate.lock"
+    gen gen.dir="$work/kept" || fail "going on from what a kill leaves"
+    kept=$(there)
+    same kept
+    gen gen.dir="$work/lost" || fail "going on from what a stop leaves"
+    begun=$(there)
+    same lost
+    echo "$ranks ranks of $threads threads: $begun batches begun, $kept of them recorded"
+    [ $((begun - kept)) -ge 1 ] && [ $((begun - kept)) -le $((ranks * threads)) ] ||
+        fail "$ranks ranks of $threads threads would have lost $((begun - kept)) batches"
+    rm -r "$work/lost" "$work/kept"
+done
+
 # Asked to stop.
 for signal in TERM USR1; do
     begin stopped 2 threads=2
