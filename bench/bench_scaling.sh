@@ -3,13 +3,13 @@
 #
 # One rank does work W, two ranks do 2 W: ideally in the same time. What two cores of a machine can give at most is told by
 # two runs of one rank at the same moment, which share memory, caches and clock but wait for nobody. Medians of three.
-# W is a capture of a gigabyte made of data/sample, kept in memory or passed through partition files; and 288 flows of the
-# demo's model (MODEL_OUT, default out/demo; one of a few steps is trained where there is none: it is as fast).
-# Environment: SCALING_MB, SCALING_FLOWS, SCALING_WHAT (encode and generate by default), TMPDIR (default /dev/shm).
+# W is a capture of a gigabyte made of data/sample that does not fit into encode.memory, and 288 flows of the demo's model
+# (MODEL_OUT, default out/demo; one of a few steps is trained where there is none: it is as fast).
+# Environment: SCALING_WHAT (encode generate), SCALING_MB, SCALING_MEMORY (256M), SCALING_FLOWS, TMPDIR (/dev/shm).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ROOT=$PWD
-bin=${1:-build/release/bin} model=${2:-out/demo} mb=${SCALING_MB:-1000} flows=${SCALING_FLOWS:-288}
+bin=${1:-build/release/bin} model=${2:-out/demo} mb=${SCALING_MB:-1000} flows=${SCALING_FLOWS:-288} memory=${SCALING_MEMORY:-256M}
 work=$(mktemp -d -p "${TMPDIR:-/dev/shm}")
 trap 'rm -rf "$work"' EXIT
 . tools/setup.sh
@@ -31,7 +31,7 @@ report() {
             name, one / 1000, two / 1000, one / two, apart / 1000, one / apart }'
 }
 
-encode() { # encode RANKS NUMBER, with $memory
+encode() { # encode RANKS NUMBER
     rm -rf "$work/out$2"
     launch "$1" "$bin/ndencode" out="$work/out$2" quiet=yes threads=1 encode.memory="$memory" \
         data.captures="$([ "$1" = 1 ] && echo "$work/$2.pcap" || echo "$work/1.pcap,$work/2.pcap")"
@@ -53,8 +53,7 @@ train_briefly() {
 for what in ${SCALING_WHAT:-encode generate}; do
     if [ "$what" = encode ]; then
         for i in 1 2; do "$bin/repeat_capture" "$work/$i.pcap" "$mb"; done
-        memory=4G report "encode, parts in memory or files" encode
-        memory=256M report "encode through partition files" encode
+        report "encode $mb MB a rank, encode.memory=$memory" encode
     else
         [ -e "$model/model/model_index.json" ] || { model=$work/model; train_briefly; }
         report "generate $flows flows a rank" generate

@@ -94,6 +94,14 @@ static void note_surprises(const encoder *r) {
 
 /* --- the folder of the parts --- */
 
+/* DATASET without its .h5, and this suffix. */
+static char *beside(const char *path, const char *suffix) {
+    size_t n = strlen(path);
+    if (n > 3 && strcmp(path + n - 3, ".h5") == 0)
+        n -= 3;
+    return text_format("%.*s%s", (int)n, path, suffix);
+}
+
 /* What every part depends on beside its capture. */
 static status identity_of(const encoder *r, char **identity) {
     char hex[65] = "";
@@ -114,10 +122,10 @@ static status identity_of(const encoder *r, char **identity) {
     return ST_OK;
 }
 
-/* Datasets that killed runs did not finish. */
-static void remove_unfinished(const encoder *r) {
+/* What killed runs were writing: this file under another name. */
+static void remove_unfinished(const char *path) {
     glob_t g;
-    char *pattern = text_format("%s.part-[0-9]*", r->e->data.dataset);
+    char *pattern = text_format("%s.part-[0-9]*", path);
     if (glob(pattern, GLOB_NOSORT, NULL, &g) == 0) {
         for (size_t i = 0; i < g.gl_pathc; i++)
             unlink(g.gl_pathv[i]);
@@ -131,8 +139,12 @@ static status open_folder(encoder *r) {
     TRY(identity_of(r, &identity));
     status st = encode_folder_open(r->folder, identity, &r->lock);
     free(identity);
-    if (st == ST_OK)
-        remove_unfinished(r);
+    if (st == ST_OK) {
+        char *saved = beside(r->e->data.dataset, ".yaml");
+        remove_unfinished(r->e->data.dataset);
+        remove_unfinished(saved);
+        free(saved);
+    }
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     if (getrandom(&r->attempt, sizeof r->attempt, GRND_NONBLOCK) != (ssize_t)sizeof r->attempt)
@@ -344,14 +356,6 @@ static void complete_tables(encoder *r) {
     }
     memcpy(r->tables.skipped, r->totals.skipped, sizeof r->tables.skipped);
     r->tables.frames = r->totals.frames;
-}
-
-/* DATASET without its .h5, and this suffix. */
-static char *beside(const char *path, const char *suffix) {
-    size_t n = strlen(path);
-    if (n > 3 && strcmp(path + n - 3, ".h5") == 0)
-        n -= 3;
-    return text_format("%.*s%s", (int)n, path, suffix);
 }
 
 static status join(encoder *r) {

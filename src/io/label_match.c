@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/file.h"
 #include "base/memory.h"
+#include "io/io_priv.h"
 #include "io/labels_priv.h"
 
 enum { SNAP_LEN = 262144, LINK_TYPES_MAX = 16 };
@@ -170,7 +171,7 @@ static status add_rows(label_matcher *m, const labels *l, const char *capture_pa
         TRY(add_row(m, l, row));
     }
     if (nown == 0)
-        m->run = labels_find_run(l, label_base_name(capture_path));
+        m->run = labels_find_run(l, base_name(capture_path));
     return sort_keys(m, l);
 }
 

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "io/csv.h"
+#include "io/io_priv.h"
 #include "io/labels_priv.h"
 
 enum { FILE_MAX = 1 << 30 };
@@ -118,11 +119,6 @@ static status parse_key(const csv *c, const size_t at[FIELD_COUNT], label_row *r
     return ST_OK;
 }
 
-const char *label_base_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash != NULL ? slash + 1 : path;
-}
-
 static status parse_row(const csv *c, const size_t at[FIELD_COUNT], size_t ncolumns, label_row *row) {
     if (c->nfields != ncolumns)
         return FAIL(ST_FORMAT, "%s:%zu: %zu fields where the header line has %zu", c->path, c->record_line, c->nfields,
@@ -133,10 +129,10 @@ static status parse_row(const csv *c, const size_t at[FIELD_COUNT], size_t ncolu
                        .macro = text_of(c, at, FIELD_MACRO),
                        .run = text_of(c, at, FIELD_RUN),
                        .filter = text_of(c, at, FIELD_FILTER)};
-    if (label_base_name(row->file)[0] == '\0' || row->label[0] == '\0')
+    if (base_name(row->file)[0] == '\0' || row->label[0] == '\0')
         return FAIL(ST_FORMAT, "%s:%zu: file and label must not be empty", c->path, c->record_line);
     if (row->run[0] == '\0')
-        row->run = label_base_name(row->file);
+        row->run = base_name(row->file);
     bool any = false;
     for (int f = FIELD_PROTO; f <= FIELD_DPORT; f++)
         any = any || text_of(c, at, (field)f)[0] != '\0';
@@ -322,7 +318,7 @@ static status add_alone(labels *l, const text_list *captures, const bool *has_ro
         return FAIL(ST_MEMORY, "no memory for %zu captures", captures->n);
     for (size_t k = 0; k < captures->n; k++)
         if (!has_rows[k])
-            l->alone[l->nalone++] = text_copy(label_base_name(captures->item[k]));
+            l->alone[l->nalone++] = text_copy(base_name(captures->item[k]));
     return ST_OK;
 }
 
