@@ -1,13 +1,14 @@
-/* Fan-out: batches are handed to whichever rank and thread is free. Sampling threads put sampled batches into a bounded
- * queue; one thread beside them decodes, repairs and appends each as a record to the rank's file.
+/* Fan-out: batches are handed to whichever rank and thread is free, those with the most rows first, so that no rank is
+ * left with a long one at the end. A thread samples a batch, decodes and repairs it and appends it to the rank's file
+ * before it takes another: what a kill can lose is the batch that each thread has in hand. Finishing beside sampling,
+ * in a thread of its own, was rejected: it is half a percent of the work, and what waits between the two is lost as
+ * well.
  *
- * Slots go round: free -> (sampled into) -> ready -> (finished) -> free. The first error, of either side, ends the
- * whole: samplers take no more work, and what is ready is still written unless writing is what failed. A request to
- * stop is such an error, so nothing that was sampled is lost. */
+ * The first error of a thread ends the rank's part: the others take no more work, and what they have in hand is still
+ * written. A request to stop is such an error, so nothing that was begun is lost. */
 #include "gen/gen_priv.h"
 
 #include <omp.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/file.h"
@@ -15,224 +16,188 @@
 #include "base/progress.h"
 #include "base/stop.h"
 
-enum { SLOTS_PER_THREAD = 3 }; /* one that is being sampled, two in the queue */
-
-typedef struct pool {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
+/* What the threads of a rank share. All that changes is used in critical sections: gen_take, or what
+ * belongs to the file in gen_record. */
+typedef struct crew {
     const studio *s;
     fanout *f;
+    work *todo;
+    const uint64_t *order; /* (f->nbatches) batches in the order of work */
+    progress shown;
+    uint64_t ntaken, nflows_taken; /* batches that were handed out before this rank's latest, and their flows */
     item_writer writer;
-    size_t nslots;
-    batch_rows *slots;          /* (nslots) */
-    batch_rows **free, **ready; /* (nslots) a stack; a ring */
-    size_t nfree, first_ready, nready;
-    bool sampled; /* no more batches will become ready */
+    bool full;    /* a record could not be written */
     status error; /* the first */
     char *message;
-} pool;
+} crew;
 
-static void pool_fail(pool *p, status st) {
-    pthread_mutex_lock(&p->lock);
-    if (!p->error) {
-        p->error = st;
-        p->message = text_copy(status_message());
+static void crew_fail(crew *w, status st) {
+#pragma omp critical(gen_take)
+    if (!w->error) {
+        w->error = st;
+        w->message = text_copy(status_message());
     }
-    pthread_cond_broadcast(&p->changed);
-    pthread_mutex_unlock(&p->lock);
 }
 
-/* NULL after an error. */
-static batch_rows *take_free(pool *p) {
-    pthread_mutex_lock(&p->lock);
-    while (p->nfree == 0 && !p->error)
-        pthread_cond_wait(&p->changed, &p->lock);
-    batch_rows *b = p->error ? NULL : p->free[--p->nfree];
-    pthread_mutex_unlock(&p->lock);
-    return b;
+/* ---- The order of work ---- */
+
+/* Rows of a flow of the label, on average. */
+static double mean_rows(const classes *k, const plan_label *l) {
+    const class_info *c = &k->info[l->label];
+    uint64_t sum = 0;
+    for (size_t i = 0; i < c->nflows; i++)
+        sum += c->flows[i].n;
+    return l->ntemplate > 0 ? (double)l->ntemplate : (double)sum / (double)c->nflows;
 }
 
-static void put_free(pool *p, batch_rows *b) {
-    pthread_mutex_lock(&p->lock);
-    p->free[p->nfree++] = b;
-    pthread_cond_broadcast(&p->changed);
-    pthread_mutex_unlock(&p->lock);
+typedef struct ranked {
+    uint64_t batch;
+    double rows; /* expected */
+} ranked;
+
+static int most_rows_first(const void *a, const void *b) {
+    const ranked *x = a, *y = b;
+    if (x->rows != y->rows)
+        return x->rows > y->rows ? -1 : 1;
+    return x->batch < y->batch ? -1 : x->batch > y->batch;
 }
 
-static void put_ready(pool *p, batch_rows *b) {
-    pthread_mutex_lock(&p->lock);
-    p->ready[(p->first_ready + p->nready++) % p->nslots] = b;
-    pthread_cond_broadcast(&p->changed);
-    pthread_mutex_unlock(&p->lock);
-}
-
-/* NULL when all is done. */
-static batch_rows *take_ready(pool *p) {
-    batch_rows *b = NULL;
-    pthread_mutex_lock(&p->lock);
-    while (p->nready == 0 && !p->sampled)
-        pthread_cond_wait(&p->changed, &p->lock);
-    if (p->nready > 0) {
-        b = p->ready[p->first_ready];
-        p->first_ready = (p->first_ready + 1) % p->nslots;
-        p->nready--;
-    }
-    pthread_mutex_unlock(&p->lock);
-    return b;
-}
-
-static status pool_open(pool *p, const studio *s, fanout *f, size_t nthreads) {
-    *p = (pool){.s = s,
-                .f = f,
-                .lock = PTHREAD_MUTEX_INITIALIZER,
-                .changed = PTHREAD_COND_INITIALIZER,
-                .nslots = SLOTS_PER_THREAD * nthreads,
-                .writer = {.fd = -1}};
-    TRY(NEW(p->nslots, &p->slots));
-    TRY(NEW(p->nslots, &p->free));
-    TRY(NEW(p->nslots, &p->ready));
-    for (size_t i = 0; i < p->nslots; i++) {
-        TRY(batch_rows_open(&p->slots[i], s));
-        p->free[p->nfree++] = &p->slots[i];
-    }
-    return ST_OK;
-}
-
-static void pool_close(pool *p) {
-    for (size_t i = 0; i < p->nslots && p->slots; i++)
-        batch_rows_close(&p->slots[i]);
-    memory_free(&p->slots);
-    memory_free(&p->free);
-    memory_free(&p->ready);
-    free(p->message);
-    item_writer_abandon(&p->writer);
-    pthread_mutex_destroy(&p->lock);
-    pthread_cond_destroy(&p->changed);
-}
-
-/* ---- Finishing ---- */
-
-static status finish_batch(pool *p, finisher *f, const batch_rows *b, item *it) {
-    uint64_t first, offset;
-    size_t n;
-    repair_counts repaired = {.flows = 0};
-    plan_batch(p->s->p, b->batch, &first, &n);
-    TRY(item_begin(it, b->batch, n));
-    for (size_t k = 0; k < n; k++) {
-        TRY(studio_finish(p->s, f, b, first + k, k));
-        TRY(item_add(it, k, &f->clean, &f->raw));
-        repair_counts_add(&repaired, &f->repaired);
-    }
-    item_end(it, p->f->id, &repaired);
-    TRY(memory_grow(&p->f->made, &p->f->made_capacity, p->f->nmade + 1, sizeof *p->f->made));
-    TRY(item_write(&p->writer, it, &offset));
-    p->f->made[p->f->nmade++] = (item_made){.batch = b->batch, .offset = offset};
-    return ST_OK;
-}
-
-static void *finish_all(void *data) {
-    pool *p = data;
-    finisher f;
-    item it = {0};
-    status st = ST_OK;
-    finisher_open(&f);
-    for (batch_rows *b; !st && (b = take_ready(p)) != NULL;) {
-        st = finish_batch(p, &f, b, &it);
-        put_free(p, b);
-    }
+/* f->batches in the order of work; the same on all ranks. */
+static status order_batches(const plan *p, const classes *k, const fanout *f, uint64_t **order) {
+    double *rows = NULL;
+    ranked *by_rows = NULL;
+    status st = NEW(p->nlabels, &rows);
     if (!st)
-        st = item_writer_close(&p->writer);
-    if (st)
-        pool_fail(p, st);
-    item_clear(&it);
-    finisher_close(&f);
-    return NULL;
+        st = NEW((size_t)f->nbatches, &by_rows);
+    if (!st)
+        st = NEW((size_t)f->nbatches, order);
+    for (size_t i = 0; i < p->nlabels && !st; i++)
+        rows[i] = mean_rows(k, &p->labels[i]);
+    for (uint64_t i = 0; i < f->nbatches && !st; i++) {
+        uint64_t first;
+        size_t n;
+        const plan_label *l = plan_batch(p, f->batches[i], &first, &n);
+        by_rows[i] = (ranked){.batch = f->batches[i], .rows = (double)n * rows[l - p->labels]};
+    }
+    if (!st && f->nbatches > 0)
+        qsort(by_rows, (size_t)f->nbatches, sizeof *by_rows, most_rows_first);
+    for (uint64_t i = 0; i < f->nbatches && !st; i++)
+        (*order)[i] = by_rows[i].batch;
+    memory_free(&by_rows);
+    memory_free(&rows);
+    return st;
 }
 
-/* ---- Sampling ---- */
+static uint64_t batch_flows(const crew *w, uint64_t batch) {
+    uint64_t first;
+    size_t n;
+    plan_batch(w->s->p, batch, &first, &n);
+    return n;
+}
 
-typedef struct shared_work {
-    work *todo;
-    progress shown;
-} shared_work;
+/* ---- A thread's work ---- */
 
-/* The next batch to sample; false when there is none, or somebody failed. */
-static bool next_batch(pool *p, shared_work *shared, uint64_t *batch) {
+/* The next batch; false when there is none, or somebody failed. */
+static bool take_batch(crew *w, uint64_t *batch) {
     status st = ST_OK;
-    uint64_t at = p->f->nbatches;
-    bool more = false;
-#pragma omp critical(gen_work)
-    {
+    uint64_t at = w->f->nbatches;
+#pragma omp critical(gen_take)
+    if (!w->error) {
         if (stop_requested())
             st = FAIL(ST_STOPPED, "stopped on request: what was made is kept, and the same command goes on");
         if (!st)
-            st = work_next(shared->todo, &at);
-        more = !st && at < p->f->nbatches;
-        uint64_t reached = at * p->s->p->batch, all = shared->shown.total;
-        progress_update(&shared->shown, reached < all ? reached : all, NULL);
+            st = work_next(w->todo, &at);
+        for (; !st && w->ntaken < at; w->ntaken++)
+            w->nflows_taken += batch_flows(w, w->order[w->ntaken]);
+        progress_update(&w->shown, w->nflows_taken, NULL);
     }
     if (st)
-        pool_fail(p, st);
-    if (more)
-        *batch = p->f->batches[at];
-    return more;
+        crew_fail(w, st);
+    if (st || at == w->f->nbatches)
+        return false;
+    *batch = w->order[at];
+    return true;
 }
 
-static void sample_all(pool *p, shared_work *shared) {
-    worker w;
-    status st = worker_open(&w, p->s);
-    batch_rows *b = NULL;
-    uint64_t batch;
-    while (!st && (b = take_free(p)) != NULL && next_batch(p, shared, &batch)) {
-        st = studio_sample(p->s, &w, batch, b);
+/* From sampled rows to a record. */
+static status finish_batch(const crew *w, finisher *f, const batch_rows *b, item *it) {
+    uint64_t first;
+    size_t n;
+    repair_counts repaired = {.flows = 0};
+    plan_batch(w->s->p, b->batch, &first, &n);
+    TRY(item_begin(it, b->batch, n));
+    for (size_t k = 0; k < n; k++) {
+        TRY(studio_finish(w->s, f, b, first + k, k));
+        TRY(item_add(it, k, &f->clean, &f->raw));
+        repair_counts_add(&repaired, &f->repaired);
+    }
+    item_end(it, w->f->id, &repaired);
+    return ST_OK;
+}
+
+/* Append the record. Nothing follows one that could not be written whole. */
+static status record_batch(crew *w, const item *it) {
+    status st = ST_OK;
+#pragma omp critical(gen_record)
+    if (!w->full) {
+        fanout *f = w->f;
+        uint64_t offset;
+        st = memory_grow(&f->made, &f->made_capacity, f->nmade + 1, sizeof *f->made);
         if (!st)
-            put_ready(p, b);
+            st = item_write(&w->writer, it, &offset);
+        if (!st)
+            f->made[f->nmade++] = (item_made){.batch = it->batch, .offset = offset};
+        w->full = st != ST_OK;
+    }
+    return st;
+}
+
+static void make_all(crew *w) {
+    worker sampling;
+    batch_rows rows;
+    finisher finishing;
+    item it = {0};
+    uint64_t batch;
+    status st = worker_open(&sampling, w->s);
+    status opened = batch_rows_open(&rows, w->s);
+    st = st ? st : opened;
+    finisher_open(&finishing);
+    while (!st && take_batch(w, &batch)) {
+        st = studio_sample(w->s, &sampling, batch, &rows);
+        if (!st)
+            st = finish_batch(w, &finishing, &rows, &it);
+        if (!st)
+            st = record_batch(w, &it);
     }
     if (st)
-        pool_fail(p, st);
-    worker_close(&w);
+        crew_fail(w, st);
+    item_clear(&it);
+    finisher_close(&finishing);
+    batch_rows_close(&rows);
+    worker_close(&sampling);
 }
 
-static uint64_t count_flows(const studio *s, const fanout *f) {
-    uint64_t nflows = 0;
-    for (uint64_t i = 0; i < f->nbatches; i++) {
-        uint64_t first;
-        size_t n;
-        plan_batch(s->p, f->batches[i], &first, &n);
-        nflows += n;
-    }
-    return nflows;
-}
-
-static status work_through(pool *p, work *todo, int nthreads) {
-    pthread_t finishing;
-    shared_work shared = {.todo = todo};
-    if (pthread_create(&finishing, NULL, finish_all, p) != 0)
-        return FAIL(ST_MEMORY, "no thread could be started");
-    progress_start(&shared.shown, "generate", "flows", 0, count_flows(p->s, p->f));
-#pragma omp parallel num_threads(nthreads)
-    sample_all(p, &shared);
-    pthread_mutex_lock(&p->lock);
-    p->sampled = true;
-    pthread_cond_broadcast(&p->changed);
-    pthread_mutex_unlock(&p->lock);
-    pthread_join(finishing, NULL);
-    progress_end(&shared.shown);
-    if (p->error)
-        status_set_message(p->message);
-    return p->error;
-}
+/* ---- All ranks ---- */
 
 static status make_batches(const studio *s, comm *c, work *todo, fanout *f) {
-    pool p;
-    int nthreads = comm_threads(c, s->e->threads);
-    status st = pool_open(&p, s, f, (size_t)nthreads);
-    item_writer_open(&p.writer, f->folder, comm_rank(c));
-    f->name = text_copy(p.writer.name);
-    if (!st)
-        st = work_through(&p, todo, nthreads);
-    pool_close(&p);
-    return st;
+    crew w = {.s = s, .f = f, .todo = todo, .writer = {.fd = -1}};
+    uint64_t *order = NULL, nflows = 0;
+    TRY(order_batches(s->p, s->k, f, &order));
+    w.order = order;
+    for (uint64_t i = 0; i < f->nbatches; i++)
+        nflows += batch_flows(&w, f->batches[i]);
+    item_writer_open(&w.writer, f->folder, comm_rank(c));
+    f->name = text_copy(w.writer.name);
+    progress_start(&w.shown, "generate", "flows", 0, nflows);
+#pragma omp parallel num_threads(comm_threads(c, s->e->threads))
+    make_all(&w);
+    progress_end(&w.shown);
+    status closed = item_writer_close(&w.writer);
+    if (w.error)
+        status_set_message(w.message);
+    free(w.message);
+    memory_free(&order);
+    return w.error ? w.error : closed;
 }
 
 status fanout_run(const experiment *e, comm *c, const plan *p, const classes *k, const dataset_tables *tables,

@@ -13,8 +13,6 @@
 #include "io/capture.h"
 #include "packet/payload.h"
 
-static const char *const sampler_names[] = {"ddim", "ancestral", "dpm"};
-
 /* Tables of a synthetic dataset: the labels of the real one, one source. */
 static status tables_make(const experiment *e, const dataset_tables *real, dataset_tables *t) {
     dataset_tables source = *real;
@@ -89,8 +87,8 @@ static status generation_open(const experiment *e, bool trained_only, generation
 
 static void describe(const experiment *e, const generation *g) {
     log_job("%llu flows in %llu batches of %zu, %s, %lld steps, into %s", (unsigned long long)g->plan->nflows,
-            (unsigned long long)g->plan->nbatches, g->plan->batch, sampler_names[e->gen.sampler],
-            (long long)e->gen.steps, e->gen.dir);
+            (unsigned long long)g->plan->nbatches, g->plan->batch, sampler_name(e), (long long)e->gen.steps,
+            e->gen.dir);
     for (size_t i = 0; i < g->plan->nlabels; i++) {
         const plan_label *l = &g->plan->labels[i];
         log_job("  %-16s %6llu flows  \"%s\"%s", g->tables.label[l->label], (unsigned long long)l->n,
@@ -198,33 +196,32 @@ static uint64_t count_made(const attempt *a) {
     return nflows;
 }
 
-/* Rank 0. */
-static status publish(attempt *a, repair_counts *repaired) {
+/* Rank 0, when the outputs are there. */
+static status publish(const attempt *a, const text_list *files) {
     char *effective = text_format("%s/config.yaml", a->e->gen.dir);
-    text_list files = {0};
     status st = lock_check(a->lock);
-    if (!st)
-        st = merge_run(a->e, a->g->plan, &a->g->tables, a->parts, comm_threads(a->c, a->e->threads), &a->index, &a->id,
-                       repaired, &files);
-    if (!st)
-        st = lock_check(a->lock);
     if (!st)
         st = experiment_save(a->e, effective);
     if (!st)
-        st = outputs_finish(a->e, &a->id, &files);
+        st = outputs_finish(a->e, &a->id, files);
     if (!st && file_remove_tree(a->parts) != ST_OK)
         log_warn("%s: could not be removed", a->parts);
-    text_list_clear(&files);
     free(effective);
     return st;
 }
 
 static status merge_all(attempt *a) {
     repair_counts repaired = {.flows = 0};
+    text_list files = {0};
     double seconds = a->sampled - a->began;
     uint64_t nflows = count_made(a);
     TRY(items_collect(a->c, a->made.name, a->made.made, a->made.nmade, &a->index));
-    TRY(comm_agree(a->c, comm_rank(a->c) == 0 ? publish(a, &repaired) : ST_OK));
+    TRY(comm_agree(a->c, lock_check(a->lock)));
+    status st = merge_run(a->e, a->c, a->g->plan, &a->g->tables, a->parts, &a->index, &a->id, &repaired, &files);
+    if (!st)
+        st = comm_agree(a->c, comm_rank(a->c) == 0 ? publish(a, &files) : ST_OK);
+    text_list_clear(&files);
+    TRY(st);
     log_job("%llu flows in %.1f s (%.1f flows/s), merged in %.1f s", (unsigned long long)nflows, seconds,
             (double)nflows / seconds, time_seconds() - a->sampled);
     report_repair(&repaired);

@@ -166,6 +166,8 @@ typedef struct identity {
     uint8_t digest[IDENTITY_NBYTES];
 } identity;
 
+/* gen.sampler as it is written. */
+const char *sampler_name(const experiment *e);
 /* Settings and weights as YAML, for the dataset: where things lie and how many ranks there were stays out, so that
  * equal content has equal bytes. Caller frees. */
 status identity_config(const experiment *e, char **text);
@@ -270,6 +272,8 @@ status items_scan(comm *c, const char *folder, const identity *id, const shard *
                   item_index *index, uint64_t **missing, uint64_t *nmissing);
 /* Collective. Add to rank 0's index what every rank has made. name: of its file, NULL if there is none. */
 status items_collect(comm *c, const char *name, const item_made *made, size_t nmade, item_index *index);
+/* Collective. Rank 0's index on all ranks. */
+status items_share(comm *c, item_index *index);
 /* Names of the files of records in the folder, sorted. Local. */
 status items_list(const char *folder, text_list *files);
 void item_index_clear(item_index *index);
@@ -335,10 +339,10 @@ status outputs_remove(const experiment *e, const dataset_tables *t);
 /* Note that these files are the finished outputs. */
 status outputs_finish(const experiment *e, const identity *id, const text_list *files);
 
-/* ---- merge.c: rank 0 makes of the records one dataset, captures in time order, and the table of flows ---- */
+/* ---- merge.c: the records become one dataset, captures in time order, and the table of flows ---- */
 
-/* repaired: of all flows. files: names of what was written. */
-status merge_run(const experiment *e, const plan *p, const dataset_tables *tables, const char *parts, int threads,
-                 const item_index *index, const identity *id, repair_counts *repaired, text_list *files);
+/* Collective. index: rank 0's, which all ranks then have. repaired: of all flows. files: names of what was written. */
+status merge_run(const experiment *e, comm *c, const plan *p, const dataset_tables *tables, const char *parts,
+                 item_index *index, const identity *id, repair_counts *repaired, text_list *files);
 
 #endif

@@ -9,7 +9,10 @@
 #include <unistd.h>
 #include "base/file.h"
 
-static const char *const sampler_names[] = {"ddim", "ancestral", "dpm"};
+const char *sampler_name(const experiment *e) {
+    static const char *const names[] = {"ddim", "ancestral", "dpm"};
+    return names[e->gen.sampler];
+}
 
 /* sha256 of a file of the model folder, "" where it is not there. */
 static status model_sha256(const experiment *e, const char *name, char hex[65]) {
@@ -30,11 +33,10 @@ status identity_config(const experiment *e, char **text) {
                         "  controlnet: %s\n  lora_scale: %.9g\n  gaps: %s\n  clients: %s\n  servers: %s\n"
                         "  rate: %.9g\n  start: %.17g\n  repair: %s\n"
                         "# transformer %s\n# controlnet %s\n# lora %s\n",
-                        (long long)e->seed, (long long)e->data.max_packets, sampler_names[e->gen.sampler],
-                        (long long)e->gen.steps, e->gen.guidance, (long long)e->gen.batch, e->gen.control,
-                        e->gen.controlnet ? "yes" : "no", e->gen.lora_scale,
-                        e->gen.gaps == GAP_CLASS ? "class" : "model", e->gen.clients, e->gen.servers, e->gen.rate,
-                        e->gen.start, e->gen.repair ? "yes" : "no", base, controlnet, lora);
+                        (long long)e->seed, (long long)e->data.max_packets, sampler_name(e), (long long)e->gen.steps,
+                        e->gen.guidance, (long long)e->gen.batch, e->gen.control, e->gen.controlnet ? "yes" : "no",
+                        e->gen.lora_scale, e->gen.gaps == GAP_CLASS ? "class" : "model", e->gen.clients, e->gen.servers,
+                        e->gen.rate, e->gen.start, e->gen.repair ? "yes" : "no", base, controlnet, lora);
     return ST_OK;
 }
 
@@ -42,7 +44,26 @@ static status add_text(sha256_state *s, const char *text) {
     return sha256_add(s, text, strlen(text) + 1);
 }
 
-/* What generation takes from the dataset: its tables, and lengths, shapes and gaps of the classes. */
+/* Of a class: service ports, how often segments are sent again, lengths, shapes and gaps. */
+static status add_class(sha256_state *s, const class_info *c) {
+    uint64_t sent[2] = {c->nsegments, c->nagain};
+    status st = sha256_add(s, sent, sizeof sent);
+    for (size_t i = 0; i < c->nservices && i < CLASS_SERVICES && !st; i++) {
+        uint64_t service[3] = {c->services[i].proto, c->services[i].port, c->services[i].nflows};
+        st = sha256_add(s, service, sizeof service);
+    }
+    for (size_t f = 0; f < c->nflows && !st; f++) {
+        uint64_t lengths[2] = {c->flows[f].n, c->flows[f].npackets};
+        st = sha256_add(s, lengths, sizeof lengths);
+    }
+    if (!st)
+        st = sha256_add(s, c->shapes, c->nshapes * sizeof *c->shapes);
+    for (unsigned pair = 0; pair < 4 && !st; pair++)
+        st = sha256_add(s, c->gaps[pair], c->ngaps[pair] * sizeof *c->gaps[pair]);
+    return st;
+}
+
+/* What generation takes from the dataset: its tables, and what is known of the classes. */
 static status learnt_sha256(const classes *k, const dataset_tables *t, char hex[65]) {
     sha256_state *s = NULL;
     TRY(sha256_new(&s));
@@ -54,17 +75,8 @@ static status learnt_sha256(const classes *k, const dataset_tables *t, char hex[
         if (!st)
             st = add_text(s, t->prompt[i]);
     }
-    for (size_t i = 0; i < k->nlabels && !st; i++) {
-        const class_info *c = &k->info[i];
-        for (size_t f = 0; f < c->nflows && !st; f++) {
-            uint64_t lengths[2] = {c->flows[f].n, c->flows[f].npackets};
-            st = sha256_add(s, lengths, sizeof lengths);
-        }
-        if (!st)
-            st = sha256_add(s, c->shapes, c->nshapes * sizeof *c->shapes);
-        for (unsigned pair = 0; pair < 4 && !st; pair++)
-            st = sha256_add(s, c->gaps[pair], c->ngaps[pair] * sizeof *c->gaps[pair]);
-    }
+    for (size_t i = 0; i < k->nlabels && !st; i++)
+        st = add_class(s, &k->info[i]);
     if (st)
         sha256_free(&s);
     return st ? st : sha256_end(&s, hex);

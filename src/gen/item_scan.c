@@ -232,6 +232,17 @@ status items_scan(comm *c, const char *folder, const identity *id, const shard *
     return st ? st : list_missing(c, share, nbatches, index, missing, nmissing);
 }
 
+status items_share(comm *c, item_index *index) {
+    uint64_t nbatches = index->nbatches;
+    bool first = comm_rank(c) == 0;
+    if (!first)
+        text_list_clear(&index->files);
+    TRY(comm_broadcast(c, &nbatches, sizeof nbatches, 0));
+    TRY(share_list(c, &index->files));
+    TRY(comm_agree(c, first ? ST_OK : index_open(nbatches, index)));
+    return comm_broadcast(c, index->place, (size_t)nbatches * sizeof *index->place, 0);
+}
+
 status items_collect(comm *c, const char *name, const item_made *made, size_t nmade, item_index *index) {
     size_t *name_sizes = NULL, *sizes = NULL;
     char *names = NULL, *all = NULL;

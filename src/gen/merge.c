@@ -1,6 +1,6 @@
 /* Merge: the records of all batches become one dataset in the order of flow numbers (and one of the flows as decoded,
  * before repair), one capture per label and one of all in time order, and a table of flows that ndencode reads as
- * labels.
+ * labels. Two ranks share it: the datasets are made by one, captures and table by the other.
  *
  * Streaming: of the records one batch is in memory, for the captures one of each label (the flows of a label begin in
  * the order of their numbers, so a record is read about once) and the flows that are active at one time; of a flow its
@@ -28,11 +28,12 @@ typedef struct merging {
     uint32_t ncaptures;
 } merging;
 
-static status batch_read(merging *m, uint64_t batch, item *it) {
+/* The record, or only its heads. */
+static status batch_read(merging *m, uint64_t batch, bool whole, item *it) {
     uint64_t first;
     size_t n;
     plan_batch(m->p, batch, &first, &n);
-    TRY(item_read(&m->from, batch, it));
+    TRY(whole ? item_read(&m->from, batch, it) : item_read_heads(&m->from, batch, it));
     return it->nflows == n ? ST_OK
                            : FAIL(ST_FORMAT, "the record of batch %llu holds %zu flows of %zu",
                                   (unsigned long long)batch, it->nflows, n);
@@ -44,18 +45,15 @@ static status join_batch(merging *m, uint64_t batch, item *it, flow *f, dataset 
     uint64_t first;
     size_t n;
     const plan_label *l = plan_batch(m->p, batch, &first, &n);
-    TRY(batch_read(m, batch, it));
+    TRY(batch_read(m, batch, true, it));
     f->label = (int32_t)l->label;
     f->file = 0;
     f->run = 0;
     for (size_t k = 0; k < n; k++) {
-        item_flow head;
         TRY(item_get_flow(it, k, true, f));
         TRY(dataset_append(raw, f));
         TRY(item_get_flow(it, k, false, f));
         TRY(dataset_append(clean, f));
-        item_get_head(it, k, &head);
-        m->order[first + k] = (started){.time_ns = head.start_ns, .number = first + k};
     }
     return ST_OK;
 }
@@ -138,6 +136,25 @@ static status heap_push(heap *h, const active *a) {
     return ST_OK;
 }
 
+/* When each flow starts. */
+static status read_starts(merging *m) {
+    item it = {0};
+    status st = ST_OK;
+    for (uint64_t batch = 0; batch < m->p->nbatches && !st; batch++) {
+        uint64_t first;
+        size_t n;
+        plan_batch(m->p, batch, &first, &n);
+        st = batch_read(m, batch, false, &it);
+        for (size_t k = 0; k < n && !st; k++) {
+            item_flow head;
+            item_get_head(&it, k, &head);
+            m->order[first + k] = (started){.time_ns = head.start_ns, .number = first + k};
+        }
+    }
+    item_clear(&it);
+    return st;
+}
+
 static int started_order(const void *a, const void *b) {
     const started *x = a, *y = b;
     if (x->time_ns != y->time_ns)
@@ -158,7 +175,7 @@ static status flow_begin(merging *m, window *windows, const started *s, active *
     window *w = &windows[l - m->p->labels];
     if (!w->filled || w->it.batch != batch) {
         w->filled = false;
-        TRY(batch_read(m, batch, &w->it));
+        TRY(batch_read(m, batch, true, &w->it));
         w->filled = true;
     }
     TRY(item_get_flow(&w->it, (size_t)(nth % m->p->batch), false, &a->f));
@@ -306,7 +323,7 @@ static status flows_csv(merging *m) {
         uint64_t first;
         size_t n;
         const plan_label *l = plan_batch(m->p, batch, &first, &n);
-        st = item_read_heads(&m->from, batch, &it);
+        st = batch_read(m, batch, false, &it);
         for (size_t k = 0; k < n && !st; k++) {
             item_flow f;
             item_get_head(&it, k, &f);
@@ -321,27 +338,50 @@ static status flows_csv(merging *m) {
     return file_commit(&w);
 }
 
-status merge_run(const experiment *e, const plan *p, const dataset_tables *tables, const char *parts, int threads,
-                 const item_index *index, const identity *id, repair_counts *repaired, text_list *files) {
+/* ---- All of it ---- */
+
+static status captures_and_table(merging *m, text_list *files) {
     status st;
-    merging m = {.e = e, .p = p, .tables = tables};
-    item_reader_open(&m.from, parts, index, id);
-    for (uint64_t batch = 0; batch < p->nbatches; batch++)
+    uint64_t nflows = m->p->nflows;
+    TRY_TO(done, NEW((size_t)nflows, &m->order));
+    TRY_TO(done, NEW((size_t)nflows, &m->capture));
+    TRY_TO(done, read_starts(m));
+    qsort(m->order, (size_t)nflows, sizeof *m->order, started_order);
+    TRY_TO(done, captures_write(m, files));
+    st = flows_csv(m);
+done:
+    memory_free(&m->order);
+    memory_free(&m->capture);
+    return st;
+}
+
+/* Rank 0: is there a record of every batch? Then the outputs of before go. */
+static status make_way(const merging *m, const item_index *index) {
+    for (uint64_t batch = 0; batch < m->p->nbatches; batch++)
         if (index->place[batch].file == ITEM_NONE)
             return FAIL(ST_COMM, "nobody has made batch %llu", (unsigned long long)batch);
-    TRY_TO(done, NEW((size_t)p->nflows, &m.order));
-    TRY_TO(done, NEW((size_t)p->nflows, &m.capture));
-    TRY_TO(done, outputs_remove(e, tables));
-    TRY_TO(done, datasets_write(&m, threads, repaired));
-    qsort(m.order, (size_t)p->nflows, sizeof *m.order, started_order);
-    TRY_TO(done, captures_write(&m, files));
-    TRY_TO(done, flows_csv(&m));
-    TRY_TO(done, text_list_add(files, "dataset.h5"));
-    TRY_TO(done, text_list_add(files, "raw.h5"));
-    st = text_list_add(files, "flows.csv");
-done:
+    return outputs_remove(m->e, m->tables);
+}
+
+status merge_run(const experiment *e, comm *c, const plan *p, const dataset_tables *tables, const char *parts,
+                 item_index *index, const identity *id, repair_counts *repaired, text_list *files) {
+    static const char *const others[] = {"dataset.h5", "raw.h5", "flows.csv"};
+    merging m = {.e = e, .p = p, .tables = tables};
+    int makes_datasets = comm_size(c) > 1; /* rank 1 if there is one */
+    TRY(items_share(c, index));
+    item_reader_open(&m.from, parts, index, id);
+    status st = comm_agree(c, comm_rank(c) == 0 ? make_way(&m, index) : ST_OK);
+    if (!st) {
+        if (comm_rank(c) == makes_datasets)
+            st = datasets_write(&m, comm_threads(c, e->threads), repaired);
+        if (!st && comm_rank(c) == 0)
+            st = captures_and_table(&m, files);
+        st = comm_agree(c, st);
+    }
     item_reader_close(&m.from);
-    memory_free(&m.order);
-    memory_free(&m.capture);
-    return st;
+    if (!st)
+        st = comm_broadcast(c, repaired, sizeof *repaired, makes_datasets);
+    for (size_t i = 0; i < sizeof others / sizeof *others && !st; i++)
+        st = text_list_add(files, others[i]);
+    return comm_agree(c, st);
 }

@@ -132,16 +132,27 @@ static bool is_capture(const dataset_tables *t, const char *name) {
     return found;
 }
 
-status outputs_remove(const experiment *e, const dataset_tables *t) {
+/* NAME, or NAME.part-NUMBER, which a killed run was writing. */
+static bool is_output(const dataset_tables *t, const char *name) {
     static const char *const names[] = {"manifest", "dataset.h5", "raw.h5", "flows.csv", "config.yaml"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        TRY(remove_file(e->gen.dir, names[i]));
+    const char *part = strstr(name, ".part-");
+    size_t n = part && part[strspn(part + 6, "0123456789") + 6] == 0 ? (size_t)(part - name) : strlen(name);
+    char *whole = text_format("%.*s", (int)n, name);
+    bool found = is_capture(t, whole);
+    for (size_t i = 0; i < sizeof names / sizeof *names && !found; i++)
+        found = strcmp(whole, names[i]) == 0;
+    free(whole);
+    return found;
+}
+
+status outputs_remove(const experiment *e, const dataset_tables *t) {
+    TRY(remove_file(e->gen.dir, "manifest")); /* the rest is no finished output from here on */
     DIR *dir = opendir(e->gen.dir);
     if (!dir)
         return FAIL(ST_IO, "%s: cannot be read: %s", e->gen.dir, strerror(errno));
     status st = ST_OK;
     for (struct dirent *entry; !st && (entry = readdir(dir)) != NULL;)
-        if (is_capture(t, entry->d_name))
+        if (is_output(t, entry->d_name))
             st = remove_file(e->gen.dir, entry->d_name);
     closedir(dir);
     return st;

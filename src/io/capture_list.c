@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "io/capture.h"
+#include "io/io_priv.h"
 
 typedef struct found {
     char *path, *name;
@@ -65,11 +66,6 @@ static status add_folder(found_list *l, const char *folder, size_t skip) {
         st = FAIL(ST_IO, "%s: %s", folder, strerror(errno));
     fts_close(tree);
     return st;
-}
-
-static const char *base_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash != NULL ? slash + 1 : path;
 }
 
 static status add_pattern(found_list *l, const char *pattern) {

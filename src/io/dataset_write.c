@@ -225,26 +225,12 @@ void dataset_set_skipped(dataset *d, const uint64_t skipped[SKIP_COUNT], uint64_
 }
 
 static status write_skips(dataset *d) {
-    status st = ST_OK;
-    char *names[SKIP_COUNT - 1];
-    for (int i = 1; i < SKIP_COUNT; i++)
-        names[i - 1] = (char *)packet_skip_name((packet_skip)i);
-    TRY(h5_write_texts(d->path, d->file, "skip/reason", SKIP_COUNT - 1, names));
-    hsize_t n = SKIP_COUNT - 1;
-    hid_t properties = H5I_INVALID_HID, space = H5I_INVALID_HID, set = H5I_INVALID_HID;
-    TRY_TO(out, h5_dataset_properties(d->path, &properties));
-    TRY_H5_TO(out, ST_LIBRARY, d->path, space = H5Screate_simple(1, &n, NULL));
-    TRY_H5_TO(out, ST_IO, d->path,
-              set = H5Dcreate2(d->file, "skip/count", H5T_STD_U64LE, space, H5P_DEFAULT, properties, H5P_DEFAULT));
-    TRY_H5_TO(out, ST_IO, d->path, H5Dwrite(set, H5T_STD_U64LE, H5S_ALL, H5S_ALL, H5P_DEFAULT, d->tables.skipped + 1));
-out:
-    if (set >= 0)
-        H5Dclose(set);
-    if (space >= 0)
-        H5Sclose(space);
-    if (properties >= 0)
-        H5Pclose(properties);
-    return st;
+    enum { REASONS = SKIP_COUNT - 1 };
+    char *names[REASONS];
+    for (int i = 0; i < REASONS; i++)
+        names[i] = (char *)packet_skip_name((packet_skip)(i + 1));
+    TRY(h5_write_texts(d->path, d->file, "skip/reason", REASONS, names));
+    return h5_write_column(d->path, d->file, "skip/count", H5T_STD_U64LE, REASONS, d->tables.skipped + 1);
 }
 
 static status write_tables(dataset *d) {

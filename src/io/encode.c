@@ -123,10 +123,10 @@ static status identity_of(const encoder *r, char **identity) {
     return ST_OK;
 }
 
-/* Datasets that killed runs did not finish. */
-static void remove_unfinished(const encoder *r) {
+/* What killed runs were writing: this file under another name. */
+static void remove_unfinished(const char *path) {
     glob_t g;
-    char *pattern = text_format("%s.part-[0-9]*", r->e->data.dataset);
+    char *pattern = text_format("%s.part-[0-9]*", path);
     if (glob(pattern, GLOB_NOSORT, NULL, &g) == 0) {
         for (size_t i = 0; i < g.gl_pathc; i++)
             unlink(g.gl_pathv[i]);
@@ -143,8 +143,12 @@ static status open_folder(encoder *r) {
     TRY(identity_of(r, &identity));
     status st = encode_folder_open(r->folder, identity, &r->lock);
     free(identity);
-    if (st == ST_OK)
-        remove_unfinished(r);
+    if (st == ST_OK) {
+        char *saved = beside(r->e->data.dataset, ".yaml");
+        remove_unfinished(r->e->data.dataset);
+        remove_unfinished(saved);
+        free(saved);
+    }
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     if (getrandom(&r->attempt, sizeof r->attempt, GRND_NONBLOCK) != (ssize_t)sizeof r->attempt)
@@ -157,7 +161,8 @@ static void close_folder(encoder *r, status st) {
     char *pattern = text_format("%s/*.pass", r->folder);
     glob_t g;
     bool keep = false;
-    if (!r->done && (st == ST_IO || st == ST_MEMORY || st == ST_COMM || st == ST_STOPPED) && glob(pattern, GLOB_NOSORT, NULL, &g) == 0) {
+    if (!r->done && (st == ST_IO || st == ST_MEMORY || st == ST_COMM || st == ST_STOPPED) &&
+        glob(pattern, GLOB_NOSORT, NULL, &g) == 0) {
         keep = true;
         globfree(&g);
         if (r->lock >= 0)

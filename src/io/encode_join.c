@@ -415,6 +415,28 @@ out:
     return st;
 }
 
+static void remove_file(const encode_catalog *k, size_t file, uint64_t partition, const char *suffix) {
+    char *name = encode_name(k->folder, file, partition, suffix);
+    unlink(name);
+    free(name);
+}
+
+/* This rank's share of what the dataset was made of: giving back the room of a large file takes as long as filling it.
+ * What stays, for whatever reason, goes with the folder. */
+static void remove_share(const join *j) {
+    const encode_catalog *k = j->k;
+    size_t rank = (size_t)comm_rank(j->c), size = (size_t)comm_size(j->c);
+    for (size_t f = 0; f < k->nfiles; f++)
+        for (size_t part = k->first_part[f]; part < k->first_part[f + 1]; part++)
+            if (part % size == rank) {
+                remove_file(k, f, part - k->first_part[f], "packets");
+                remove_file(k, f, part - k->first_part[f], "rows");
+            }
+    for (size_t i = 0; i < j->nstretches; i++)
+        if (j->mine[i])
+            remove_file(k, i, 0, "chunks");
+}
+
 status encode_join(const encode_catalog *k, const dataset_tables *tables, const char *path, int compress, int threads,
                    comm *c) {
     join j = {.k = k, .c = c, .path = path, .compress = compress, .threads = threads};
@@ -422,7 +444,8 @@ status encode_join(const encode_catalog *k, const dataset_tables *tables, const 
     TRY_TO(out, comm_agree(c, st));
     TRY_TO(out, share_plan(&j));
     TRY_TO(out, make_stretches(&j));
-    st = write_file(&j, tables);
+    TRY_TO(out, write_file(&j, tables));
+    remove_share(&j);
 out:
     free(j.stretches);
     memory_free(&j.mine);

@@ -55,6 +55,8 @@ static status find_row(const encode_catalog *k, size_t file, size_t partition, u
         uint64_t middle = low + (high - low) / 2;
         flow_row seen;
         st = spool_read_at(fd, path, &seen, sizeof seen, middle * sizeof seen);
+        if (st != ST_OK)
+            break;
         if (seen.frame < frame) {
             low = middle + 1;
         } else {

@@ -9,6 +9,7 @@
 #include "io/capture.h"
 #include "io/convert.h"
 #include "io/dataset.h"
+#include "io/io_priv.h"
 #include "io/png_image.h"
 
 /* HDF5 files begin with these bytes; every other input is taken for a capture. */
@@ -65,9 +66,8 @@ static status put_frames(const nprint_form *form, capture *c, uint64_t limit, fi
 static status export_nprint_capture(const nprint_form *form, const char *input, const char *folder, uint64_t limit) {
     capture *c = NULL;
     file_writer w;
-    const char *slash = strrchr(input, '/');
     TRY(capture_open(&c, input));
-    char *path = csv_path(form, folder, slash != NULL ? slash + 1 : input);
+    char *path = csv_path(form, folder, base_name(input));
     status st = file_begin(&w, path);
     if (st == ST_OK) {
         st = nprint_csv_header(form, w.stream);

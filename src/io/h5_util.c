@@ -127,32 +127,39 @@ static status text_type(const char *path, size_t nbytes, hid_t *type) {
     return ST_OK;
 }
 
-status h5_write_texts(const char *path, hid_t file, const char *name, size_t n, char *const *texts) {
+status h5_write_column(const char *path, hid_t file, const char *name, hid_t type, size_t n, const void *elements) {
     status st = ST_OK;
-    size_t width = 1;
-    char *block = NULL;
-    hid_t type = H5I_INVALID_HID, space = H5I_INVALID_HID, set = H5I_INVALID_HID, properties = H5I_INVALID_HID;
-    for (size_t i = 0; i < n && texts != NULL; i++)
-        if (texts[i] != NULL && strlen(texts[i]) > width)
-            width = strlen(texts[i]);
     hsize_t dims = n;
-    TRY_TO(out, memory_new(n, width, &block));
-    for (size_t i = 0; i < n && texts != NULL; i++)
-        if (texts[i] != NULL)
-            memcpy(block + i * width, texts[i], strlen(texts[i]));
-    TRY_TO(out, text_type(path, width, &type));
-    TRY_TO(out, h5_dataset_properties(path, &properties));
+    hid_t properties, space = H5I_INVALID_HID, set = H5I_INVALID_HID;
+    TRY(h5_dataset_properties(path, &properties));
     TRY_H5_TO(out, ST_LIBRARY, path, space = H5Screate_simple(1, &dims, NULL));
     TRY_H5_TO(out, ST_IO, path, set = H5Dcreate2(file, name, type, space, H5P_DEFAULT, properties, H5P_DEFAULT));
     if (n > 0)
-        TRY_H5_TO(out, ST_IO, path, H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, block));
+        TRY_H5_TO(out, ST_IO, path, H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, elements));
 out:
     if (set >= 0)
         H5Dclose(set);
     if (space >= 0)
         H5Sclose(space);
-    if (properties >= 0)
-        H5Pclose(properties);
+    H5Pclose(properties);
+    return st;
+}
+
+status h5_write_texts(const char *path, hid_t file, const char *name, size_t n, char *const *texts) {
+    status st = ST_OK;
+    size_t width = 1;
+    char *block = NULL;
+    hid_t type = H5I_INVALID_HID;
+    for (size_t i = 0; i < n && texts != NULL; i++)
+        if (texts[i] != NULL && strlen(texts[i]) > width)
+            width = strlen(texts[i]);
+    TRY_TO(out, memory_new(n, width, &block));
+    for (size_t i = 0; i < n && texts != NULL; i++)
+        if (texts[i] != NULL)
+            memcpy(block + i * width, texts[i], strlen(texts[i]));
+    TRY_TO(out, text_type(path, width, &type));
+    st = h5_write_column(path, file, name, type, n, block);
+out:
     if (type >= 0)
         H5Tclose(type);
     memory_free(&block);

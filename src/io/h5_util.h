@@ -45,6 +45,8 @@ status h5_create_group(const char *path, hid_t file, const char *name);
 /* Creation properties of a dataset: no times, no fill values. Caller closes. */
 status h5_dataset_properties(const char *path, hid_t *properties);
 
+/* A one-dimensional dataset of n elements of the type, which they have in memory too. */
+status h5_write_column(const char *path, hid_t file, const char *name, hid_t type, size_t n, const void *elements);
 /* One-dimensional table of n texts as NUL-padded UTF-8 of one length; NULL entries are written as "". */
 status h5_write_texts(const char *path, hid_t file, const char *name, size_t n, char *const *texts);
 /* n texts (malloc each, and the array; free with h5_free_texts). At most `limit` of them. */

@@ -8,12 +8,8 @@
 #include "io/convert.h"
 #include "io/dataset.h"
 #include "io/import_priv.h"
+#include "io/io_priv.h"
 #include "io/png_image.h"
-
-static const char *base_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash != NULL ? slash + 1 : path;
-}
 
 static int compare_text(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);

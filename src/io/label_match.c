@@ -1,15 +1,18 @@
-/* Finding the label of a flow: by its 5-tuple, then by the filters in the file's order, then by the whole file. */
+/* Finding the label of a flow: by its 5-tuple, then by the filters in the file's order, then by the whole file; then,
+ * of a capture that continues others, by a 5-tuple of the nearest file before it, in which the flow may have begun. */
 #include <pcap/pcap.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/file.h"
 #include "base/memory.h"
+#include "io/io_priv.h"
 #include "io/labels_priv.h"
 
 enum { SNAP_LEN = 262144, LINK_TYPES_MAX = 16 };
 
 typedef struct keyed {
     uint64_t hash; /* of both directions */
+    uint64_t back; /* 0: of this capture; of rows of files before it, less the nearer they are */
     const label_row *row;
 } keyed;
 
@@ -27,7 +30,7 @@ typedef struct compiled {
 
 struct label_matcher {
     size_t nkeyed, nfiltered;
-    keyed *keyed;
+    keyed *keyed;               /* by hash, then the nearest first, then by line */
     const label_row **filtered; /* rows with a filter, in the file's order */
     compiled *compiled;
     const label_row *whole; /* NULL if no row labels the whole file */
@@ -38,6 +41,8 @@ static int compare_keyed(const void *a, const void *b) {
     const keyed *x = a, *y = b;
     if (x->hash != y->hash)
         return x->hash < y->hash ? -1 : 1;
+    if (x->back != y->back)
+        return x->back < y->back ? -1 : 1;
     return x->row->line < y->row->line ? -1 : x->row->line > y->row->line;
 }
 
@@ -59,12 +64,12 @@ static const keyed *first_with(const label_matcher *m, uint64_t hash) {
     return low < m->nkeyed && m->keyed[low].hash == hash ? &m->keyed[low] : NULL;
 }
 
-static const label_row *find_key(const label_matcher *m, const flow_key *key) {
+static const keyed *find_key(const label_matcher *m, const flow_key *key) {
     uint64_t hash = flow_key_hash(key);
     const keyed *end = m->keyed + m->nkeyed;
     for (const keyed *k = first_with(m, hash); k != NULL && k < end && k->hash == hash; k++)
         if (same_flow(&k->row->key, key))
-            return k->row;
+            return k;
     return NULL;
 }
 
@@ -81,8 +86,8 @@ static status sort_keys(label_matcher *m, const labels *l) {
     if (m->nkeyed > 0)
         qsort(m->keyed, m->nkeyed, sizeof *m->keyed, compare_keyed);
     for (size_t i = 0; i < m->nkeyed; i++) {
-        const label_row *row = m->keyed[i].row, *first = find_key(m, &row->key);
-        if (!same_meaning(first, row))
+        const label_row *row = m->keyed[i].row, *first = find_key(m, &row->key)->row;
+        if (m->keyed[i].back == 0 && !same_meaning(first, row))
             return contradiction(l, first, row);
     }
     return ST_OK;
@@ -138,24 +143,35 @@ static status add_row(label_matcher *m, const labels *l, const label_row *row) {
     return ST_OK;
 }
 
+/* A row of a file that the capture continues. */
+static void add_earlier(label_matcher *m, const label_row *row, uint64_t number) {
+    if (row->kind == LABEL_BY_KEY)
+        m->keyed[m->nkeyed++] = (keyed){.hash = flow_key_hash(&row->key), .back = UINT64_MAX - number, .row = row};
+}
+
 static status add_rows(label_matcher *m, const labels *l, const char *capture_path) {
-    size_t nrows = 0;
-    for (size_t i = 0; i < l->nrows; i++)
-        nrows += label_path_matches(l->rows[i].file, capture_path);
-    TRY(NEW(nrows, &m->keyed));
-    TRY(NEW(nrows, &m->filtered));
+    size_t nown = 0, nearlier = 0;
+    uint64_t number;
+    for (size_t i = 0; i < l->nrows; i++) {
+        nown += label_path_matches(l->rows[i].file, capture_path);
+        nearlier += label_path_continues(l->rows[i].file, capture_path, &number);
+    }
+    TRY(NEW(nown + nearlier, &m->keyed));
+    TRY(NEW(nown, &m->filtered));
     TRY(NEW(1, &m->compiled));
     bool first = true;
     for (size_t i = 0; i < l->nrows; i++) {
         const label_row *row = &l->rows[i];
+        if (label_path_continues(row->file, capture_path, &number))
+            add_earlier(m, row, number);
         if (!label_path_matches(row->file, capture_path))
             continue;
         m->run = first || m->run == row->run_index ? row->run_index : -1;
         first = false;
         TRY(add_row(m, l, row));
     }
-    if (nrows == 0)
-        m->run = labels_find_run(l, label_base_name(capture_path));
+    if (nown == 0)
+        m->run = labels_find_run(l, base_name(capture_path));
     return sort_keys(m, l);
 }
 
@@ -196,11 +212,14 @@ static const label_row *find_filter(const label_matcher *m, const capture_record
 
 void label_match(const label_matcher *m, const flow_key *key, const capture_record *first, int32_t *label,
                  int32_t *run) {
-    const label_row *row = m->nkeyed > 0 ? find_key(m, key) : NULL;
+    const keyed *found = m->nkeyed > 0 ? find_key(m, key) : NULL;
+    const label_row *row = found != NULL && found->back == 0 ? found->row : NULL;
     if (row == NULL)
         row = find_filter(m, first);
     if (row == NULL)
         row = m->whole;
+    if (row == NULL && found != NULL)
+        row = found->row;
     *label = row != NULL ? row->label_index : -1;
     *run = row != NULL ? row->run_index : m->run;
 }

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "io/csv.h"
+#include "io/io_priv.h"
 #include "io/labels_priv.h"
 
 enum { FILE_MAX = 1 << 30 };
@@ -118,11 +119,6 @@ static status parse_key(const csv *c, const size_t at[FIELD_COUNT], label_row *r
     return ST_OK;
 }
 
-const char *label_base_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash != NULL ? slash + 1 : path;
-}
-
 static status parse_row(const csv *c, const size_t at[FIELD_COUNT], size_t ncolumns, label_row *row) {
     if (c->nfields != ncolumns)
         return FAIL(ST_FORMAT, "%s:%zu: %zu fields where the header line has %zu", c->path, c->record_line, c->nfields,
@@ -133,10 +129,10 @@ static status parse_row(const csv *c, const size_t at[FIELD_COUNT], size_t ncolu
                        .macro = text_of(c, at, FIELD_MACRO),
                        .run = text_of(c, at, FIELD_RUN),
                        .filter = text_of(c, at, FIELD_FILTER)};
-    if (label_base_name(row->file)[0] == '\0' || row->label[0] == '\0')
+    if (base_name(row->file)[0] == '\0' || row->label[0] == '\0')
         return FAIL(ST_FORMAT, "%s:%zu: file and label must not be empty", c->path, c->record_line);
     if (row->run[0] == '\0')
-        row->run = label_base_name(row->file);
+        row->run = base_name(row->file);
     bool any = false;
     for (int f = FIELD_PROTO; f <= FIELD_DPORT; f++)
         any = any || text_of(c, at, (field)f)[0] != '\0';
@@ -264,15 +260,47 @@ static bool previous_component(const char *path, size_t *end, const char **text,
     return false;
 }
 
-bool label_path_matches(const char *a, const char *b) {
-    size_t end_a = strlen(a), end_b = strlen(b), na, nb;
+/* Are the components before these ends the same as far as both go? *n: how many there are. */
+static bool same_components(const char *a, size_t end_a, const char *b, size_t end_b, size_t *n) {
     const char *text_a, *text_b;
-    for (size_t same = 0;; same++) {
+    size_t na, nb;
+    for (*n = 0;; ++*n) {
         if (!previous_component(a, &end_a, &text_a, &na) || !previous_component(b, &end_b, &text_b, &nb))
-            return same > 0;
+            return true;
         if (na != nb || memcmp(text_a, text_b, na) != 0)
             return false;
     }
+}
+
+bool label_path_matches(const char *a, const char *b) {
+    size_t n;
+    return same_components(a, strlen(a), b, strlen(b), &n) && n > 0;
+}
+
+/* A last component STEM-NUMBER.pcap, the number of four digits or more; *end: where the component begins. */
+static bool series_file(const char *path, size_t *end, const char **name, size_t *nstem, uint64_t *number) {
+    static const char suffix[] = ".pcap";
+    enum { SUFFIX = sizeof suffix - 1, DIGITS_LEAST = 4, DIGITS_MOST = 18 };
+    size_t n, ndigits = 0;
+    *end = strlen(path);
+    if (!previous_component(path, end, name, &n) || n < SUFFIX || memcmp(*name + n - SUFFIX, suffix, SUFFIX) != 0)
+        return false;
+    n -= SUFFIX;
+    while (ndigits < n && (*name)[n - ndigits - 1] >= '0' && (*name)[n - ndigits - 1] <= '9')
+        ndigits++;
+    *nstem = n - ndigits;
+    *number = strtoull(*name + *nstem, NULL, 10);
+    return ndigits >= DIGITS_LEAST && ndigits <= DIGITS_MOST && *nstem > 1 && (*name)[*nstem - 1] == '-';
+}
+
+bool label_path_continues(const char *earlier, const char *later, uint64_t *number) {
+    const char *name_a, *name_b;
+    size_t end_a, end_b, nstem_a, nstem_b, n;
+    uint64_t later_number;
+    return series_file(earlier, &end_a, &name_a, &nstem_a, number) &&
+           series_file(later, &end_b, &name_b, &nstem_b, &later_number) && *number < later_number &&
+           nstem_a == nstem_b && memcmp(name_a, name_b, nstem_a) == 0 &&
+           same_components(earlier, end_a, later, end_b, &n);
 }
 
 /* Mark the captures that the file of a row names; false if it names none. */
@@ -290,7 +318,7 @@ static status add_alone(labels *l, const text_list *captures, const bool *has_ro
         return FAIL(ST_MEMORY, "no memory for %zu captures", captures->n);
     for (size_t k = 0; k < captures->n; k++)
         if (!has_rows[k])
-            l->alone[l->nalone++] = text_copy(label_base_name(captures->item[k]));
+            l->alone[l->nalone++] = text_copy(base_name(captures->item[k]));
     return ST_OK;
 }
 

@@ -31,10 +31,10 @@ struct labels {
 
 /* Index of a run by name, -1 if there is no such run. */
 int32_t labels_find_run(const labels *l, const char *name);
-/* The last component of a path. */
-const char *label_base_name(const char *path);
-
 /* Do the components of the shorter path end the longer one? */
 bool label_path_matches(const char *a, const char *b);
+/* Does `earlier` name a file of the series that `later` goes on with: STEM-NUMBER.pcap in the same folder, as ndgen
+ * calls what does not fit into one file? *number: its own. */
+bool label_path_continues(const char *earlier, const char *later, uint64_t *number);
 
 #endif

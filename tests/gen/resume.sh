@@ -55,6 +55,7 @@ cp -r "$work/whole" "$work/again"
 gen gen.dir="$work/again" gen.resume=no && ! grep -q 'finished before' "$work/log" || fail "gen.resume=no does not start over"
 same again
 rm "$work/again/web.pcap"
+touch "$work/again"/{all.pcap,web-0002.pcap,raw.h5,flows.csv,config.yaml}.part-123 # of a run that was killed while it merged
 gen gen.dir="$work/again"
 same again
 
@@ -68,6 +69,35 @@ launch 3 "$bin/ndgen" "${settings[@]}" gen.dir="$work/killed" >"$work/log" 2>&1 
 grep -q 'of 36 batches are there already' "$work/log" || fail "nothing was taken over"
 [ "$(grep -o 'repair changed.*' "$work/log")" = "$repaired" ] || fail "the report of repair forgot batches"
 same killed
+
+# What a kill can lose: the batch that each thread has in hand, one. The ranks stand still while what they have recorded is
+# copied, as a kill -9 would leave it; then they are asked to stop, which finishes what was begun and begins nothing. The
+# difference is what would have been lost.
+there() { grep -o '[0-9]* of 36 batches are there' "$work/log" | cut -d' ' -f1; } # of the run that went on
+in_hand=0
+for shape in "1 1" "1 2" "2 1"; do
+    read -r ranks threads <<<"$shape"
+    begin lost $ranks threads=$threads
+    kill -STOP "${pids[@]}"
+    cp -r "$work/lost" "$work/kept"
+    kill -TERM "${pids[@]}"
+    kill -CONT "${pids[@]}"
+    code=0; wait "$job" || code=$?
+    [ "$code" = 75 ] || fail "stopped after standing still: exit code $code"
+    rm -f "$work/kept/generate.lock"
+    gen gen.dir="$work/kept" || fail "going on from what a kill leaves"
+    kept=$(there)
+    same kept
+    gen gen.dir="$work/lost" || fail "going on from what a stop leaves"
+    begun=$(there)
+    same lost
+    echo "$ranks ranks of $threads threads: $begun batches begun, $kept of them recorded"
+    [ $((begun - kept)) -le $((ranks * threads)) ] || fail "$ranks ranks of $threads threads would have lost $((begun - kept)) batches"
+    in_hand=$((in_hand + begun - kept))
+    rm -r "$work/lost" "$work/kept"
+done
+
+[ $in_hand -gt 0 ] || fail "no rank had a batch in hand: nothing was tested"
 
 # Asked to stop.
 for signal in TERM USR1; do

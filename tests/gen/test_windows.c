@@ -10,20 +10,8 @@ enum { ROWS = 8, CONTEXT = 3, REQUESTS = 8, PACKETS = 6 + 3 * REQUESTS, FLOWS = 
 static comm *world;
 static char *folder;
 
-/* A dataset of one label with one conversation of 30 packets. */
-static status make_dataset(const char *path) {
-    char *label[] = {"web"}, *macro[] = {""}, *prompt[] = {"web page"}, *run[] = {"1"}, *file[] = {"one.pcap"};
-    char *sha256[] = {"00"}, made_with[] = "";
-    dataset_tables tables = {.nlabels = 1,
-                             .label = label,
-                             .macro = macro,
-                             .prompt = prompt,
-                             .nruns = 1,
-                             .run = run,
-                             .nfiles = 1,
-                             .file = file,
-                             .sha256 = sha256,
-                             .config = made_with};
+/* A dataset of one flow of the first label, a conversation of 30 packets. */
+static void make_dataset(const char *path) {
     flow f;
     conversation c = {.f = &f, .r = rng_make(3, 0, RNG_TEST), .proto = PROTO_TCP, .ttl = 57, .window = 64240};
     dataset *d = NULL;
@@ -35,12 +23,12 @@ static status make_dataset(const char *path) {
         c.seq[dir] = 1000 + dir;
         c.id[dir] = 7 + dir;
     }
-    TRY(say_tcp(&c, REQUESTS));
+    assert_ok(say_tcp(&c, REQUESTS));
     f.key = flow_key_of(&f.packets[0]);
-    TRY(dataset_create(&d, path, &tables, 1));
-    TRY(dataset_append(d, &f));
+    assert_ok(train_dataset_create(path, &d));
+    assert_ok(dataset_append(d, &f));
     flow_clear(&f);
-    return dataset_commit(&d);
+    assert_ok(dataset_commit(&d));
 }
 
 static int open_all(void **state) {
@@ -48,7 +36,7 @@ static int open_all(void **state) {
     assert_ok(comm_open(&world));
     folder = new_folder();
     char *path = text_format("%s/dataset.h5", folder);
-    assert_ok(make_dataset(path));
+    make_dataset(path);
     free(path);
     return 0;
 }

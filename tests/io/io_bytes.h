@@ -1,15 +1,10 @@
-/* Capture files put together byte by byte. */
+/* Capture files put together byte by byte, and read to their end. */
 #ifndef ND_TESTS_IO_BYTES_H
 #define ND_TESTS_IO_BYTES_H
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <string.h>
-#include <cmocka.h>
+#include "io/capture.h"
+#include "io/io_test.h"
 
 typedef struct bytes {
     uint8_t data[1 << 16];
@@ -29,11 +24,29 @@ static inline void add16(bytes *b, unsigned v, bool big) {
     b->n += 2;
 }
 
-static inline void save(const char *path, const void *data, size_t n) {
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(data, 1, n, f), n);
-    assert_int_equal(fclose(f), 0);
+/* Number of records of a capture, which is closed; *damage (may be NULL) is a copy, or NULL. */
+static inline size_t count_open(capture *c, char **damage) {
+    capture_record r;
+    bool end = false;
+    size_t n = 0;
+    packet p;
+    for (; assert_int_equal(capture_next(c, &r, &end), ST_OK), !end; n++) {
+        assert_true(r.wire_len >= r.caplen);
+        packet_decode(r.link_type, r.bytes, r.caplen, r.wire_len, &p);
+    }
+    assert_int_equal(capture_next(c, &r, &end), ST_OK); /* the end stays the end */
+    assert_true(end);
+    if (damage != NULL)
+        *damage = capture_damage(c) != NULL ? text_copy(capture_damage(c)) : NULL;
+    capture_close(&c);
+    assert_null(c);
+    return n;
+}
+
+static inline size_t count_records(const char *path, char **damage) {
+    capture *c = NULL;
+    assert_int_equal(capture_open(&c, path), ST_OK);
+    return count_open(c, damage);
 }
 
 #endif

@@ -112,10 +112,10 @@ static inline status io_write_labels(const char *path) {
     return fclose(f) == 0 ? ST_OK : FAIL(ST_IO, "%s: cannot write", path);
 }
 
-static inline status io_make_captures(const char *folder) {
-    char *deep = text_format("%s/captures/deep", folder), *a = text_format("%s/captures/a.pcap", folder),
-         *b = text_format("%s/b.pcap", folder), *bgz = text_format("%s/b.pcap.gz", deep),
-         *cut = text_format("%s/captures/cut.pcap", folder), *table = text_format("%s/labels.csv", folder);
+static inline status io_make_captures(const char *into) {
+    char *deep = text_format("%s/captures/deep", into), *a = text_format("%s/captures/a.pcap", into),
+         *b = text_format("%s/b.pcap", into), *bgz = text_format("%s/b.pcap.gz", deep),
+         *cut = text_format("%s/captures/cut.pcap", into), *table = text_format("%s/labels.csv", into);
     status st = file_make_folders(deep);
     if (st == ST_OK && (st = io_write_flows(a, 1, 0, IO_NA)) == ST_OK)
         st = io_append_frames(a);

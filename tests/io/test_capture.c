@@ -1,39 +1,15 @@
-/* Capture files: what the writer writes is read back, damaged and hostile files give their good records. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
+/* Reading capture files: classic pcap, gzip, the same as libpcap; damaged and hostile files give their good records. */
+#include "io/io_test.h"
 #include <pcap/pcap.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 #include <zlib.h>
-#include <cmocka.h>
 #include "io/capture.h"
 #include "io/csv.h"
 #include "io/io_bytes.h"
 #include "io/io_flows.h"
-#include "io/io_folder.h"
 #include "io/io_shared.h"
-
-static char *folder;
-
-static int make_folder(void **state) {
-    folder = io_folder();
-    return folder == NULL;
-}
-
-static int remove_folder(void **state) {
-    status st = file_remove_tree(folder);
-    free(folder);
-    return st != ST_OK;
-}
-
-static char *in_folder(const char *name) {
-    return text_format("%s/%s", folder, name);
-}
 
 /* --- bytes of capture files --- */
 
@@ -57,31 +33,6 @@ static void add_record(bytes *b, bool big, uint32_t seconds, uint32_t fraction, 
 }
 
 /* --- reading --- */
-
-/* Number of records of a capture, which is closed; *damage (may be NULL) is a copy, or NULL. */
-static size_t count_open(capture *c, char **damage) {
-    capture_record r;
-    bool end = false;
-    size_t n = 0;
-    packet p;
-    for (; assert_int_equal(capture_next(c, &r, &end), ST_OK), !end; n++) {
-        assert_true(r.wire_len >= r.caplen);
-        packet_decode(r.link_type, r.bytes, r.caplen, r.wire_len, &p);
-    }
-    assert_int_equal(capture_next(c, &r, &end), ST_OK); /* the end stays the end */
-    assert_true(end);
-    if (damage != NULL)
-        *damage = capture_damage(c) != NULL ? text_copy(capture_damage(c)) : NULL;
-    capture_close(&c);
-    assert_null(c);
-    return n;
-}
-
-static size_t count_records(const char *path, char **damage) {
-    capture *c = NULL;
-    assert_int_equal(capture_open(&c, path), ST_OK);
-    return count_open(c, damage);
-}
 
 static void test_times(void **state) {
     static const struct {
@@ -421,205 +372,12 @@ static void test_hostile_cut(void **state) {
     assert_true(ncuts > 10000);
 }
 
-/* --- lists --- */
-
-static void test_list(void **state) {
-    static const char *const files[] = {"b.pcap", "a.PCAPNG", "deep/er/c.cap.gz", "deep/d.pcap.gz", "deep/notes.txt"};
-    char *root = in_folder("list");
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-        char *path = text_format("%s/%s", root, files[i]), *parent = text_copy(path);
-        *strrchr(parent, '/') = '\0';
-        assert_int_equal(file_make_folders(parent), ST_OK);
-        save(path, "x", 1);
-        free(path);
-        free(parent);
-    }
-    char *link = text_format("%s/deep/circle", root), *again = text_format("%s/zzz.pcap", root),
-         *original = text_format("%s/b.pcap", root);
-    assert_int_equal(symlink(root, link), 0);
-    assert_int_equal(symlink(original, again), 0);
-    free(link);
-
-    static const struct {
-        const char *entries[3], *names[5];
-    } cases[] = {
-        {{""}, {"a.PCAPNG", "b.pcap", "deep/d.pcap.gz", "deep/er/c.cap.gz"}},
-        {{"b.pcap"}, {"b.pcap"}},
-        {{"b.pcap", "b.pcap", "zzz.pcap"}, {"b.pcap"}},
-        {{"zzz.pcap"}, {"zzz.pcap"}},
-        {{"deep/*.gz"}, {"d.pcap.gz"}},
-        {{"*/er/*.gz", "b.pcap"}, {"b.pcap", "deep/er/c.cap.gz"}},
-        {{"d*p/er"}, {"deep/er/c.cap.gz"}},  /* a folder found by a pattern */
-        {{"deep/notes.txt"}, {"notes.txt"}}, /* named by the user: taken as it is */
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        text_list entries = {.n = 0}, paths = {.n = 0}, names = {.n = 0};
-        for (int k = 0; k < 3 && cases[i].entries[k] != NULL; k++) {
-            char *entry = text_format("%s/%s", root, cases[i].entries[k]);
-            assert_int_equal(text_list_add(&entries, entry), ST_OK);
-            free(entry);
-        }
-        if (capture_list_names(&entries, &paths, &names) != ST_OK)
-            fail_msg("case %zu: %s", i, status_message());
-        assert_int_equal(paths.n, names.n);
-        size_t n = 0;
-        for (; n < 5 && cases[i].names[n] != NULL; n++) {
-            assert_true(n < names.n);
-            assert_string_equal(names.item[n], cases[i].names[n]);
-            assert_true(file_exists(paths.item[n]));
-        }
-        assert_int_equal(names.n, n);
-        text_list_clear(&entries);
-        text_list_clear(&paths);
-        text_list_clear(&names);
-    }
-
-    static const char *const nothing[] = {"none.pcap", "*.none", "empty"};
-    char *empty = text_format("%s/empty", root);
-    assert_int_equal(file_make_folders(empty), ST_OK);
-    for (size_t i = 0; i < sizeof nothing / sizeof nothing[0]; i++) {
-        text_list entries = {.n = 0}, paths = {.n = 0};
-        char *entry = text_format("%s/%s", root, nothing[i]);
-        assert_int_equal(text_list_add(&entries, entry), ST_OK);
-        assert_int_equal(capture_list(&entries, &paths), ST_IO);
-        assert_non_null(strstr(status_message(), nothing[i]));
-        text_list_clear(&entries);
-        text_list_clear(&paths);
-        free(entry);
-    }
-    free(empty);
-    free(again);
-    free(original);
-    free(root);
-}
-
-/* --- writing --- */
-
-static void test_write(void **state) {
-    static const struct {
-        int link_type;
-        bool truncate;
-        uint32_t snap_len;
-    } cases[] = {{1, false, 0}, {101, false, 0}, {1, true, 0}, {101, true, 0}, {1, false, 100}, {101, false, 30}};
-    char *path = in_folder("written.pcap");
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        capture_writer *w = NULL;
-        flow f;
-        assert_int_equal(io_flow(11, 40, &f), ST_OK);
-        assert_int_equal(capture_create(&w, path, cases[i].link_type, cases[i].snap_len), ST_OK);
-        for (size_t k = 0; k < f.npackets; k++)
-            assert_int_equal(capture_write(w, &f.packets[k], cases[i].truncate), ST_OK);
-        assert_int_equal(capture_commit(&w), ST_OK);
-        assert_null(w);
-
-        capture *c = NULL;
-        capture_record r;
-        bool end;
-        size_t nlink = cases[i].link_type == 1 ? 14 : 0;
-        assert_int_equal(capture_open(&c, path), ST_OK);
-        for (size_t k = 0; k < f.npackets; k++) {
-            const packet *p = &f.packets[k];
-            packet got;
-            assert_int_equal(capture_next(c, &r, &end), ST_OK);
-            assert_false(end);
-            assert_int_equal(r.time_ns, p->time_ns);
-            assert_int_equal(r.wire_len, nlink + packet_total_len(p));
-            size_t caplen = cases[i].truncate ? nlink + p->nheader : r.wire_len;
-            if (cases[i].snap_len > 0 && caplen > cases[i].snap_len)
-                caplen = cases[i].snap_len;
-            assert_int_equal(r.caplen, caplen);
-            for (size_t b = nlink + p->nheader; b < caplen; b++)
-                assert_int_equal(r.bytes[b], 0);
-            if (nlink > 0)
-                assert_int_equal(r.bytes[0] & 3, 2); /* local, unicast */
-            if (caplen < nlink + p->nheader)
-                continue;
-            assert_int_equal(packet_decode(capture_link_type(c), r.bytes, r.caplen, r.wire_len, &got), SKIP_NONE);
-            assert_int_equal(got.nheader, p->nheader);
-            assert_memory_equal(got.header, p->header, p->nheader);
-            assert_int_equal(got.wire_len, p->wire_len);
-        }
-        assert_int_equal(capture_next(c, &r, &end), ST_OK);
-        assert_true(end);
-        assert_null(capture_damage(c));
-        capture_close(&c);
-        flow_clear(&f);
-    }
-    free(path);
-}
-
-/* Payload bytes as given, and the Ethernet type and addresses of either IP version. */
-static void test_write_payload(void **state) {
-    static const uint8_t payload[] = "behind the headers";
-    enum { BYTES = sizeof payload };
-    char *path = in_folder("payload.pcap");
-    capture_writer *w = NULL;
-    capture *c = NULL;
-    packet p[2] = {io_packet(PROTO_UDP, 0xc0000201, 0xc6336402, 3, 4, BYTES), {.nheader = 48, .time_ns = 5}};
-    uint8_t *h = p[1].header;
-    h[0] = 0x60;
-    put16(h + 4, 8 + BYTES);
-    h[6] = PROTO_UDP;
-    put32(h + 20, 0x01020304); /* the ends of the addresses */
-    put32(h + 36, 0x05060708);
-    put16(h + 44, 8 + BYTES);
-    p[1].wire_len = 48 + BYTES;
-    assert_int_equal(capture_create(&w, path, 1, 0), ST_OK);
-    for (size_t i = 0; i < 2; i++)
-        assert_int_equal(capture_write_payload(w, &p[i], payload, false), ST_OK);
-    assert_int_equal(capture_commit(&w), ST_OK);
-    assert_int_equal(capture_open(&c, path), ST_OK);
-    static const char *const links[] = {"\2\0\xc6\x33\x64\2\2\0\xc0\0\2\1\x08\0", "\2\0\5\6\7\x08\2\0\1\2\3\4\x86\xdd"};
-    for (size_t i = 0; i < 2; i++) {
-        capture_record r;
-        bool end;
-        assert_int_equal(capture_next(c, &r, &end), ST_OK);
-        assert_false(end);
-        assert_int_equal(r.caplen, 14u + p[i].nheader + BYTES);
-        assert_memory_equal(r.bytes, links[i], 14);
-        assert_memory_equal(r.bytes + 14, p[i].header, p[i].nheader);
-        assert_memory_equal(r.bytes + 14 + p[i].nheader, payload, BYTES);
-    }
-    capture_close(&c);
-    free(path);
-}
-
-static void test_write_extremes(void **state) {
-    char *path = in_folder("extremes.pcap"), *damage;
-    capture_writer *w = NULL;
-    assert_int_equal(capture_create(&w, path, 113, 0), ST_RANGE);
-    assert_int_equal(capture_create(&w, path, 1, 0), ST_OK);
-    packet p = io_packet(PROTO_UDP, 1, 2, 3, 4, 65535 - 28); /* the longest there is */
-    assert_int_equal(capture_write(w, &p, false), ST_OK);
-    put16(p.header + 2, 20); /* total length below the headers: the headers are what there is */
-    assert_int_equal(capture_write(w, &p, false), ST_OK);
-    p.time_ns = (int64_t)UINT32_MAX * 1000000000 + 999999999;
-    assert_int_equal(capture_write(w, &p, false), ST_OK);
-    p.time_ns = ((int64_t)UINT32_MAX + 1) * 1000000000;
-    assert_int_equal(capture_write(w, &p, false), ST_RANGE);
-    p.time_ns = -1;
-    assert_int_equal(capture_write(w, &p, false), ST_RANGE);
-    assert_false(file_exists(path));
-    assert_int_equal(capture_commit(&w), ST_OK);
-    assert_int_equal(count_records(path, &damage), 3);
-    assert_null(damage);
-
-    assert_int_equal(unlink(path), 0);
-    assert_int_equal(capture_create(&w, path, 1, 0), ST_OK);
-    capture_abandon(&w);
-    assert_null(w);
-    assert_false(file_exists(path));
-    free(path);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_times),           cmocka_unit_test(test_gzip),
         cmocka_unit_test(test_not_there),       cmocka_unit_test(test_old_pcap),
         cmocka_unit_test(test_same_as_libpcap), cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_hostile_cut),     cmocka_unit_test(test_list),
-        cmocka_unit_test(test_write),           cmocka_unit_test(test_write_payload),
-        cmocka_unit_test(test_write_extremes),
+        cmocka_unit_test(test_hostile_cut),
     };
     return cmocka_run_group_tests_name("io.capture", tests, make_folder, remove_folder);
 }

@@ -1,24 +1,7 @@
 /* pcapng files made block by block: times, interfaces, sections, damage. */
+#include "io/io_test.h"
 #include "io/io_bytes.h"
 #include "io/capture.h"
-#include "io/io_folder.h"
-
-static char *folder;
-
-static int make_folder(void **state) {
-    folder = io_folder();
-    return folder == NULL;
-}
-
-static int remove_folder(void **state) {
-    status st = file_remove_tree(folder);
-    free(folder);
-    return st != ST_OK;
-}
-
-static char *in_folder(const char *name) {
-    return text_format("%s/%s", folder, name);
-}
 
 /* A block of a body; the length of the whole twice. */
 static void add_block(bytes *b, bool big, uint32_t type, const bytes *body) {

@@ -1,26 +1,23 @@
 /* Everything that is decoded goes through capture, flows and dataset unchanged: each packet of the dataset has the
  * header bytes, time and wire length that its frame has, and no frame is lost. Made-up frames of every link type in
  * pcap and pcapng, and all shared captures, the hostile ones included. */
+#include "io/io_test.h"
 #include "io/capture.h"
 #include "io/convert.h"
 #include "io/encode.h"
 #include "packet/frames.h"
 
-#include "io/io_folder.h"
 #include "io/io_shared.h"
 
-static char *folder;
 static comm *alone;
 
 static int set_up(void **state) {
-    folder = io_folder();
-    return folder == NULL || comm_open(&alone) != ST_OK;
+    return make_folder(state) || comm_open(&alone) != ST_OK;
 }
 
 static int tear_down(void **state) {
-    status st = file_remove_tree(folder);
-    free(folder);
-    return st != ST_OK || comm_finish(&alone, ST_OK) != 0;
+    int failed = remove_folder(state);
+    return comm_finish(&alone, ST_OK) != 0 || failed;
 }
 
 /* Encode the captures below a folder, and open the dataset. */

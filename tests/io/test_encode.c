@@ -1,28 +1,18 @@
 /* ndencode's run on one process: every flow of the captures is in the dataset, with its label and run, and nothing
  * else. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <unistd.h>
-#include <cmocka.h>
+#include "io/io_test.h"
 #include "io/encode.h"
 #include "io/io_captures.h"
-#include "io/io_folder.h"
 
-static char *folder;
 static comm *alone;
 
 static int set_up(void **state) {
-    folder = io_folder();
-    return folder == NULL || io_make_captures(folder) != ST_OK || comm_open(&alone) != ST_OK;
+    return make_folder(state) || io_make_captures(folder) != ST_OK || comm_open(&alone) != ST_OK;
 }
 
 static int tear_down(void **state) {
-    status st = file_remove_tree(folder);
-    free(folder);
-    return st != ST_OK || comm_finish(&alone, ST_OK) != 0;
+    int failed = remove_folder(state);
+    return comm_finish(&alone, ST_OK) != 0 || failed;
 }
 
 /* Run with these extra settings on the folder's captures, or on one of them. */

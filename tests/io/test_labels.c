@@ -1,29 +1,21 @@
 /* Labels: the CSV, what is wrong with one, and which flow gets which label. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <cmocka.h>
+#include "io/io_test.h"
 #include "io/csv.h"
 #include "io/io_flows.h"
-#include "io/io_folder.h"
 #include "io/labels.h"
 #include "io/labels_priv.h"
 
-static char *folder, *path;
+static char *path;
 
-static int make_folder(void **state) {
-    folder = io_folder();
-    path = text_format("%s/labels.csv", folder);
-    return folder == NULL;
+static int make_path(void **state) {
+    int failed = make_folder(state);
+    path = in_folder("labels.csv");
+    return failed;
 }
 
-static int remove_folder(void **state) {
-    status st = file_remove_tree(folder);
-    free(folder);
+static int free_path(void **state) {
     free(path);
-    return st != ST_OK;
+    return remove_folder(state);
 }
 
 static void test_csv(void **state) {
@@ -299,6 +291,41 @@ static void test_match(void **state) {
     labels_free(&l);
 }
 
+/* A flow goes on in the next file of a series: it has the label of its 5-tuple in the nearest file before, unless the
+ * file's own rows say something. */
+static void test_series(void **state) {
+    enum { A = 0x0a000001, B = 0xc0000201 };
+    static const struct {
+        const char *capture;
+        unsigned sport;
+        const char *label; /* NULL: none */
+    } cases[] = {
+        {"x/all-0001.pcap", 1, "first"},  {"x/all-0001.pcap", 3, NULL},      {"x/all-0002.pcap", 1, "second"},
+        {"x/all-0002.pcap", 2, "first"},  {"x/all-0003.pcap", 1, "second"},  {"x/all-0003.pcap", 2, "first"},
+        {"x/all-0003.pcap", 3, "second"}, {"x/all-10000.pcap", 3, "second"}, {"x/web-0002.pcap", 1, NULL},
+        {"y/all-0003.pcap", 1, NULL},     {"x/all-003.pcap", 1, NULL},       {"x/all-0003.pcap.gz", 1, NULL},
+        {"x/all-0004.pcap", 1, "whole"},
+    };
+    labels *l = open_text("file,label,proto,src,sport,dst,dport\n"
+                          "x/all-0001.pcap,first,tcp,10.0.0.1,1,192.0.2.1,443\n"
+                          "x/all-0001.pcap,first,tcp,10.0.0.1,2,192.0.2.1,443\n"
+                          "x/all-0002.pcap,second,tcp,10.0.0.1,1,192.0.2.1,443\n"
+                          "x/all-0002.pcap,second,tcp,10.0.0.1,3,192.0.2.1,443\n"
+                          "x/all-0004.pcap,whole,,,,,\n");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        label_matcher *m = NULL;
+        int32_t label, run;
+        packet p = io_packet(PROTO_TCP, A, B, cases[i].sport, 443, 10);
+        assert_int_equal(label_matcher_new(&m, l, cases[i].capture, 101), ST_OK);
+        match(m, &p, &label, &run);
+        const char *got = label >= 0 ? labels_name(l, (size_t)label) : NULL;
+        if ((got == NULL) != (cases[i].label == NULL) || (got != NULL && strcmp(got, cases[i].label) != 0))
+            fail_msg("%s, port %u: label %s", cases[i].capture, cases[i].sport, got != NULL ? got : "none");
+        label_matcher_free(&m);
+    }
+    labels_free(&l);
+}
+
 /* Filters see the link layer of their capture. */
 static void test_filter_link_type(void **state) {
     labels *l = open_text("file,label,filter\na.pcap,x,vlan 7 and tcp\n");
@@ -436,12 +463,18 @@ static void test_bad_matches(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_csv),         cmocka_unit_test(test_csv_errors),
-        cmocka_unit_test(test_paths),       cmocka_unit_test(test_bad_files),
-        cmocka_unit_test(test_tables),      cmocka_unit_test(test_no_labels),
-        cmocka_unit_test(test_match),       cmocka_unit_test(test_filter_link_type),
-        cmocka_unit_test(test_ipv6),        cmocka_unit_test(test_several_link_types),
+        cmocka_unit_test(test_csv),
+        cmocka_unit_test(test_csv_errors),
+        cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_no_labels),
+        cmocka_unit_test(test_match),
+        cmocka_unit_test(test_series),
+        cmocka_unit_test(test_filter_link_type),
+        cmocka_unit_test(test_ipv6),
+        cmocka_unit_test(test_several_link_types),
         cmocka_unit_test(test_bad_matches),
     };
-    return cmocka_run_group_tests_name("io.labels", tests, make_folder, remove_folder);
+    return cmocka_run_group_tests_name("io.labels", tests, make_path, free_path);
 }

@@ -1,30 +1,21 @@
 /* Pictures: flows there and back, and files that are none. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <unistd.h>
+#include "io/io_test.h"
 #include <zlib.h>
-#include <cmocka.h>
 #include "io/io_flows.h"
-#include "io/io_folder.h"
 #include "io/png_image.h"
 #include "packet/nprint.h"
 
-static char *folder, *path;
+static char *path;
 
-static int make_folder(void **state) {
-    folder = io_folder();
-    path = text_format("%s/x.png", folder);
-    return folder == NULL;
+static int make_path(void **state) {
+    int failed = make_folder(state);
+    path = in_folder("x.png");
+    return failed;
 }
 
-static int remove_folder(void **state) {
-    status st = file_remove_tree(folder);
-    free(folder);
+static int free_path(void **state) {
     free(path);
-    return st != ST_OK;
+    return remove_folder(state);
 }
 
 static void check_same_headers(const flow *a, const flow *b, size_t n) {
@@ -149,13 +140,6 @@ static size_t make_png(uint8_t *file, uint32_t width, uint32_t height, int depth
     return (size_t)(to - file);
 }
 
-static void save(const void *data, size_t n) {
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(data, 1, n, f), n);
-    assert_int_equal(fclose(f), 0);
-}
-
 static void test_other_kinds(void **state) {
     static const struct {
         int depth, colour;
@@ -173,7 +157,7 @@ static void test_other_kinds(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         uint8_t file[8192];
         image m;
-        save(file, make_png(file, 2, 1, cases[i].depth, cases[i].colour, cases[i].raw, cases[i].nraw, true));
+        save(path, file, make_png(file, 2, 1, cases[i].depth, cases[i].colour, cases[i].raw, cases[i].nraw, true));
         if (image_read(path, &m) != ST_OK)
             fail_msg("case %zu: %s", i, status_message());
         assert_int_equal(m.width, 2);
@@ -205,8 +189,9 @@ static void test_hostile(void **state) {
     uint8_t file[8192];
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         image m;
-        save(file, make_png(file, cases[i].width, cases[i].height, cases[i].depth, cases[i].colour, raw, sizeof raw,
-                            cases[i].right));
+        save(path, file,
+             make_png(file, cases[i].width, cases[i].height, cases[i].depth, cases[i].colour, raw, sizeof raw,
+                      cases[i].right));
         status st = image_read(path, &m);
         if (st != cases[i].want || strstr(status_message(), path) == NULL)
             fail_msg("%s: %s: %s", cases[i].what, status_name(st), status_message());
@@ -215,14 +200,14 @@ static void test_hostile(void **state) {
     image m;
     size_t n = make_png(file, 2, 1, 8, 2, raw, sizeof raw, true);
     for (size_t length = 0; length < n - 12; length++) { /* the picture is complete before its last chunk */
-        save(file, length);
+        save(path, file, length);
         if (image_read(path, &m) != ST_FORMAT)
             fail_msg("cut to %zu of %zu bytes was read", length, n);
     }
     for (size_t at = 0; at < n; at++) /* one byte changed: an error or a picture, no crash */
         for (int bit = 0; bit < 8; bit += 3) {
             file[at] ^= (uint8_t)(1 << bit);
-            save(file, n);
+            save(path, file, n);
             if (image_read(path, &m) == ST_OK)
                 image_clear(&m);
             file[at] ^= (uint8_t)(1 << bit);
@@ -244,5 +229,5 @@ int main(void) {
         cmocka_unit_test(test_round_trip), cmocka_unit_test(test_not_a_flow),  cmocka_unit_test(test_other_kinds),
         cmocka_unit_test(test_hostile),    cmocka_unit_test(test_write_fails),
     };
-    return cmocka_run_group_tests_name("io.png_image", tests, make_folder, remove_folder);
+    return cmocka_run_group_tests_name("io.png_image", tests, make_path, free_path);
 }

@@ -1,28 +1,19 @@
 /* safetensors: round trip, the narrow types, and files that lie. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
+#include "io/io_test.h"
 #include <math.h>
-#include <unistd.h>
-#include <cmocka.h>
-#include "io/io_folder.h"
 #include "io/safetensors.h"
 
-static char *folder, *path;
+static char *path;
 
-static int make_folder(void **state) {
-    folder = io_folder();
-    path = text_format("%s/x.safetensors", folder);
-    return folder == NULL;
+static int make_path(void **state) {
+    int failed = make_folder(state);
+    path = in_folder("x.safetensors");
+    return failed;
 }
 
-static int remove_folder(void **state) {
-    status st = file_remove_tree(folder);
-    free(folder);
+static int free_path(void **state) {
     free(path);
-    return st != ST_OK;
+    return remove_folder(state);
 }
 
 static const float weights[6] = {1.5f, -2, 0, 3e30f, -1e-40f, 7}, scalar[1] = {42}, bias[3] = {0.1f, 0.2f, 0.3f};
@@ -143,6 +134,12 @@ static void test_other_types_left_out(void **state) {
     safetensors_close(&s);
 }
 
+/* A header of one F32 tensor, or two. */
+#define TENSOR(name, shape, offsets) "\"" name "\":{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
+#define ONE(shape, offsets) "{" TENSOR("a", shape, offsets) "}"
+#define TWO(shape, offsets, name, shape2, offsets2)                                                                    \
+    "{" TENSOR("a", shape, offsets) "," TENSOR(name, shape2, offsets2) "}"
+
 static void test_lies(void **state) {
     static const struct {
         const char *what, *header;
@@ -162,34 +159,23 @@ static void test_lies(void **state) {
         {"entry is a number", "{\"a\":1}", 0, 0},
         {"no shape", "{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 0, 4},
         {"no offsets", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 0, 4},
-        {"one offset", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 0, 4},
+        {"one offset", ONE("[1]", "[0]"), 0, 4},
         {"no dtype", "{\"a\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 0, 4},
         {"unknown dtype", "{\"a\":{\"dtype\":\"F33\",\"shape\":[1],\"data_offsets\":[0,4]}}", 0, 4},
-        {"negative dimension", "{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 0, 4},
-        {"fractional dimension", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1.0],\"data_offsets\":[0,4]}}", 0, 4},
-        {"nine dimensions", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 0, 4},
-        {"shape overflows", "{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296,4],\"data_offsets\":[0,0]}}", 0,
-         0},
-        {"bytes overflow", "{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904],\"data_offsets\":[0,0]}}", 0, 0},
-        {"number too big for JSON",
-         "{\"a\":{\"dtype\":\"F32\",\"shape\":[99999999999999999999],\"data_offsets\":[0,0]}}", 0, 0},
-        {"shape larger than the offsets", "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 0, 4},
-        {"offsets past the end", "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 0, 4},
-        {"offsets backwards", "{\"a\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[4,0]}}", 0, 4},
-        {"negative offset", "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[-4,4]}}", 0, 4},
-        {"overlap",
-         "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
-         "\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}",
-         0, 12},
-        {"hole",
-         "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
-         "\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[8,12]}}",
-         0, 12},
-        {"data behind the last", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 0, 8},
-        {"the same name twice",
-         "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
-         "\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}",
-         0, 8},
+        {"negative dimension", ONE("[-1]", "[0,4]"), 0, 4},
+        {"fractional dimension", ONE("[1.0]", "[0,4]"), 0, 4},
+        {"nine dimensions", ONE("[1,1,1,1,1,1,1,1,1]", "[0,4]"), 0, 4},
+        {"shape overflows", ONE("[4294967296,4294967296,4]", "[0,0]"), 0, 0},
+        {"bytes overflow", ONE("[4611686018427387904]", "[0,0]"), 0, 0},
+        {"number too big for JSON", ONE("[99999999999999999999]", "[0,0]"), 0, 0},
+        {"shape larger than the offsets", ONE("[2]", "[0,4]"), 0, 4},
+        {"offsets past the end", ONE("[2]", "[0,8]"), 0, 4},
+        {"offsets backwards", ONE("[0]", "[4,0]"), 0, 4},
+        {"negative offset", ONE("[2]", "[-4,4]"), 0, 4},
+        {"overlap", TWO("[2]", "[0,8]", "b", "[2]", "[4,12]"), 0, 12},
+        {"hole", TWO("[1]", "[0,4]", "b", "[1]", "[8,12]"), 0, 12},
+        {"data behind the last", ONE("[1]", "[0,4]"), 0, 8},
+        {"the same name twice", TWO("[1]", "[0,4]", "a", "[1]", "[4,8]"), 0, 8},
         {"metadata is a list", "{\"__metadata__\":[]}", 0, 0},
         {"metadata of numbers", "{\"__metadata__\":{\"a\":1}}", 0, 0},
     };
@@ -248,5 +234,5 @@ int main(void) {
         cmocka_unit_test(test_cut_at_every_length),
         cmocka_unit_test(test_missing),
     };
-    return cmocka_run_group_tests_name("io.safetensors", tests, make_folder, remove_folder);
+    return cmocka_run_group_tests_name("io.safetensors", tests, make_path, free_path);
 }

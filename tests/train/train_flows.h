@@ -92,8 +92,8 @@ static inline status train_flow(unsigned kind, uint64_t number, flow *f) {
     return ST_OK;
 }
 
-/* `each` flows of every kind into a dataset. */
-static inline status train_dataset(const char *path, uint64_t each) {
+/* A dataset with the tables of these flows, and none of them yet. */
+static inline status train_dataset_create(const char *path, dataset **d) {
     char *label[] = {"web", "chat", "dns"}, *macro[] = {"", "", ""};
     char *prompt[] = {"encrypted web page", "chat messages", "name look-up"};
     char *run[] = {"day-1", "day-2"}, *file[] = {"one.pcap"}, *sha256[] = {"00"}, made_with[] = "";
@@ -107,8 +107,13 @@ static inline status train_dataset(const char *path, uint64_t each) {
                              .file = file,
                              .sha256 = sha256,
                              .config = made_with};
+    return dataset_create(d, path, &tables, 1);
+}
+
+/* `each` flows of every kind into a dataset. */
+static inline status train_dataset(const char *path, uint64_t each) {
     dataset *d = NULL;
-    TRY(dataset_create(&d, path, &tables, 1));
+    TRY(train_dataset_create(path, &d));
     status st = ST_OK;
     for (uint64_t i = 0; st == ST_OK && i < each * KIND_COUNT; i++) {
         flow f;
