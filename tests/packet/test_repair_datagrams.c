@@ -81,8 +81,11 @@ static void test_messages(void **state) {
         add(&f, PROTO_ICMP, 0, i == 2 ? 30 : 84, i == 1 ? "\x0b\0\0\0\0\0\0\0" : "\3\3\0\0\0\0\0\0");
         put16(f.packets[i].header + 4, i + 1);
     }
+    f.packets[0].header[25] = 9; /* a quote of 36 bytes, and extensions behind it */
+    put16(f.packets[0].header + 26, 1400);
     f.packets[3].header[20] = 0xc8;
     repair_twice(&f, "messages", 0);
+    assert_memory_equal(f.packets[0].header + 24, "\0\0\x05\x78", 4);
     static const uint8_t types[] = {3, 11, 3, 3};
     for (size_t i = 0; i < 4; i++) {
         assert_int_equal(f.packets[i].header[20], types[i]);
