@@ -123,6 +123,16 @@ static void run_write_piece(void *arg) {
     MUST(file_write(j->path, j->bytes, j->nbytes));
 }
 
+/* Of a file that is new each time, as a generated capture is: to remove the previous one is not part of it. */
+static seconds best_of_new_files(void (*run)(void *), job *j) {
+    seconds best = {INFINITY, INFINITY};
+    for (int i = 0; i < REPEAT; i++) {
+        unlink(j->path);
+        best.cpu = fmin(best.cpu, best_of(1, run, j).cpu);
+    }
+    return best;
+}
+
 static void measure(const char *what, const flow *f, const char *path) {
     seconds repair = {INFINITY, INFINITY};
     job j = {.path = path};
@@ -140,9 +150,9 @@ static void measure(const char *what, const flow *f, const char *path) {
         fprintf(stderr, "%s: the repaired flow fails a rule\n", what);
         exit(1);
     }
-    seconds writing = best_of(REPEAT, run_write, &j);
+    seconds writing = best_of_new_files(run_write, &j);
     MUST(file_read(path, SIZE_MAX, &j.bytes, &j.nbytes));
-    seconds piece = best_of(REPEAT, run_write_piece, &j);
+    seconds piece = best_of_new_files(run_write_piece, &j);
     printf("%-8s repair %6.3f ms (%5.0f ns/packet)  writing %6.3f ms  together %6.3f ms  (%4zu packets are left, %7zu "
            "bytes, as one piece %6.3f ms)\n",
            what, 1e3 * repair.cpu, 1e9 * repair.cpu / PACKETS, 1e3 * writing.cpu, 1e3 * (repair.cpu + writing.cpu),

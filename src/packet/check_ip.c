@@ -88,8 +88,7 @@ int check_version(const check_row *x) {
 }
 
 int check_ihl(const check_row *x) {
-    const header_view *v = &x->v;
-    return ip_inside(v);
+    return ip_inside(&x->v);
 }
 
 int check_ip_options(const check_row *x) {

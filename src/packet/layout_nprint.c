@@ -240,28 +240,13 @@ static void open_and_close(int8_t *row, float *soft, unsigned tcp_flags) {
     (void)row, (void)soft, (void)tcp_flags; /* raw bits have no row of TCP for certain */
 }
 
-const layout layout_nprint = {
-    .name = "nprint",
-    .ncells = FIRST_COLUMN + NPRINT_COLUMNS,
-    .fields = fields,
-    .nfields = sizeof fields / sizeof *fields,
-    .accepts = v4_accepts,
-    .encode = v4_encode,
-    .decode = v4_decode,
-    .presence = v4_presence,
-    .plan_of = relative_plan_of,
-    .open_and_close = open_and_close,
-};
+#define NPRINT_LAYOUT(prefix, its_name, its_ncells, its_fields)                                                        \
+    {                                                                                                                  \
+        .name = its_name, .ncells = its_ncells, .fields = its_fields,                                                  \
+        .nfields = sizeof its_fields / sizeof *its_fields, .accepts = prefix##_accepts, .encode = prefix##_encode,     \
+        .decode = prefix##_decode, .presence = prefix##_presence, .plan_of = relative_plan_of,                         \
+        .open_and_close = open_and_close                                                                               \
+    }
 
-const layout layout_nprint_v6 = {
-    .name = "nprint-v6",
-    .ncells = V6_FIRST_COLUMN + NPRINT_V6_COLUMNS,
-    .fields = v6_fields,
-    .nfields = sizeof v6_fields / sizeof *v6_fields,
-    .accepts = v6_accepts,
-    .encode = v6_encode,
-    .decode = v6_decode,
-    .presence = v6_presence,
-    .plan_of = relative_plan_of,
-    .open_and_close = open_and_close,
-};
+const layout layout_nprint = NPRINT_LAYOUT(v4, "nprint", FIRST_COLUMN + NPRINT_COLUMNS, fields);
+const layout layout_nprint_v6 = NPRINT_LAYOUT(v6, "nprint-v6", V6_FIRST_COLUMN + NPRINT_V6_COLUMNS, v6_fields);

@@ -7,8 +7,8 @@
  * (17 bytes, but not 18) get what fits.
  *
  * Over UDP the k-th packet has an id of its own, so no query looks like a retransmission; a response answers the oldest
- * open query. Over TCP (two bytes of length before each message) the id follows the sequence
- * number, so that a segment sent again has the same bytes. */
+ * open query. Over TCP (two bytes of length before each message) the id follows the sequence number, so that a segment
+ * sent again has the same bytes. */
 #include <string.h>
 #include "packet/payload_priv.h"
 

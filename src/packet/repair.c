@@ -76,11 +76,11 @@ static unsigned transport_checksum_at(unsigned proto) {
     return proto == PROTO_TCP ? 16 : proto == PROTO_UDP ? 6 : 2;
 }
 
-static bool count_packet(const repair_facts *facts, const packet *before, const packet *after, repair_counts *counts) {
+/* Is packet `before`, whose view this is, another afterwards? */
+static bool count_packet(const header_view *v, const packet *before, const packet *after, repair_counts *counts) {
     bool ipv6 = packet_is_ipv6(after);
     unsigned nb = packet_ip_nheader(after), none = PACKET_HEADER_MAX; /* IPv6 has no checksum */
-    header_view v = repair_view(facts, before);
-    unsigned na = v.nip >= 20 && v.nip <= before->nheader ? v.nip : nb < before->nheader ? nb : 20;
+    unsigned na = v->nip >= 20 && v->nip <= before->nheader ? v->nip : nb < before->nheader ? nb : 20;
     unsigned changed =
         bits_but_checksum(before->header, na, after->header, nb, ipv6 ? none : IP_CHECKSUM_AT, &counts->bits);
     changed += bits_but_checksum(before->header + na, before->nheader - na, after->header + nb, after->nheader - nb,
@@ -182,11 +182,11 @@ static void set_out(flow *f, repair_note *notes, repair_counts *counts) {
     }
 }
 
-/* All rules on packet i; false where it goes. */
-static bool repair_packet(repair_run *r, const packet *before, size_t number, packet *after, repair_counts *counts) {
+/* All rules on packet `number`; false where it goes. */
+static bool repair_packet(repair_run *r, size_t number, packet *after, repair_counts *counts) {
     repair_draft x;
     draft_bytes was;
-    repair_take(r, before, number, &x);
+    repair_take(r, number, &x);
     remember(&x, &was);
     if (r->facts.proto == PROTO_TCP)
         repair_tcp_begin(r, &x);
@@ -198,46 +198,53 @@ static bool repair_packet(repair_run *r, const packet *before, size_t number, pa
         return false;
     r->id[x.dir] = get16(x.ip + 4);
     r->id_known[x.dir] = true;
-    after->frame = before->frame;
+    after->frame = r->f->packets[number].frame;
     assemble(&x, after);
     return true;
+}
+
+/* Every packet in its order, those that stay moving up. */
+static void repair_packets(repair_run *r, flow *f, repair_note *notes, repair_counts *counts) {
+    size_t kept = 0;
+    for (size_t i = 0; i < f->npackets; i++) {
+        packet after = {.nheader = 0};
+        if (!repair_packet(r, i, &after, counts))
+            continue;
+        bool changed = count_packet(&r->views[i], &f->packets[i], &after, counts);
+        notes[kept] = (repair_note){.came = notes[i].came, .changed = changed};
+        f->packets[kept++] = after;
+    }
+    counts->packets_dropped += f->npackets - kept;
+    f->npackets = kept;
 }
 
 status repair_flow(flow *f, const packet_votes *votes, repair_counts *counts) {
     repair_counts here = {.flows = 1, .packets = f->npackets};
     repair_run *r = NULL;
     repair_note *notes = NULL;
-    TRY(NEW(1, &r));
-    status st = NEW(f->npackets + 1, &notes);
-    if (st != ST_OK) {
-        memory_free(&r);
-        return st;
-    }
+    header_view *views = NULL;
+    status st;
+    TRY_TO(end, NEW(1, &r));
+    TRY_TO(end, NEW(f->npackets, &notes));
+    TRY_TO(end, NEW(f->npackets, &views));
     set_out(f, notes, &here);
     r->f = f;
-    repair_survey(f, votes, notes, &r->facts);
+    r->views = views;
+    repair_survey(f, votes, notes, &r->facts, views);
     tcp_state_start(&r->now, r->facts.seen);
     connection_echo_start(&r->echo, 1);
-    size_t kept = 0;
-    for (size_t i = 0; i < f->npackets; i++) {
-        const packet before = f->packets[i];
-        packet after = {.nheader = 0};
-        if (!repair_packet(r, &before, i, &after, &here))
-            continue;
-        notes[kept] = (repair_note){.came = notes[i].came, .changed = count_packet(&r->facts, &before, &after, &here)};
-        f->packets[kept++] = after;
-    }
-    here.packets_dropped += f->npackets - kept;
-    f->npackets = kept;
+    repair_packets(r, f, notes, &here);
     repair_dscp(f, votes, notes, &here);
     fill_checksums(f, &here);
-    if (kept > 0)
+    if (f->npackets > 0)
         f->key = flow_key_of(&f->packets[0]);
     if (counts != NULL)
         repair_counts_add(counts, &here);
+end:
+    memory_free(&views);
     memory_free(&notes);
     memory_free(&r);
-    return ST_OK;
+    return st;
 }
 
 void repair_counts_add(repair_counts *to, const repair_counts *from) {

@@ -4,7 +4,7 @@
  * this one has. In an echo flow with both directions side 0 sends requests and side 1 replies, each to a request seen
  * before; with one direction all are what most of its echoes are. Other messages keep their type and code where they
  * are known, else take the direction's most frequent, and get as many bytes as they need: an error at least what it
- * quotes. Sizes and times stay. */
+ * quotes, and nothing behind the quote. Sizes and times stay. */
 #include <string.h>
 #include "packet/repair_priv.h"
 
@@ -27,6 +27,13 @@ static bool message_stays(const repair_facts *facts, unsigned dir, const uint8_t
            (!discovery || facts->ttl[dir] == 255);
 }
 
+/* Where an error says how long its quote is, so that extensions can follow (RFC 4884 4 and 5.1 to 5.4); 0: nowhere. */
+static unsigned quote_length_at(bool ipv6, unsigned type) {
+    if (ipv6)
+        return type == 1 || type == 3 ? 4 : 0;
+    return type == 3 || type == 11 || type == 12 ? 5 : 0;
+}
+
 static void settle_message(const repair_facts *facts, repair_draft *x) {
     if (!message_stays(facts, x->dir, x->l4)) {
         x->l4[0] = facts->message[x->dir].type;
@@ -42,6 +49,9 @@ static void settle_message(const repair_facts *facts, repair_draft *x) {
         x->payload = t->least;
     if (facts->ipv6 && t->kind == ICMP_ERROR && x->nip + 8 + x->payload > 1280)
         x->payload = 1280 - 8 - x->nip;
+    unsigned length_at = quote_length_at(facts->ipv6, x->l4[0]);
+    if (length_at > 0) /* the payload that is made has no extensions */
+        x->l4[length_at] = 0;
     if (t->zero_word)
         memset(x->l4 + 4, 0, 4);
 }

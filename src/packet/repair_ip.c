@@ -4,8 +4,9 @@
 
 enum { IP_OPTION_NOP = 1, IP_DONT_FRAGMENT = 0x4000 };
 
-void repair_take(const repair_run *r, const packet *p, size_t number, repair_draft *x) {
-    header_view v = repair_view(&r->facts, p);
+void repair_take(const repair_run *r, size_t number, repair_draft *x) {
+    const packet *p = &r->f->packets[number];
+    header_view v = r->views[number];
     memset(x, 0, sizeof *x);
     x->number = number;
     x->dir = p->dir;

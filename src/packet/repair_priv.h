@@ -76,6 +76,7 @@ typedef struct repair_side {
  * what its own conversation had so far, so a gap that closes moves everything behind it along. */
 typedef struct repair_run {
     const flow *f;
+    const header_view *views; /* of f's packets as they came, while they stand there */
     repair_facts facts;
     connection was;
     tcp_state now;
@@ -94,14 +95,15 @@ typedef struct repair_note {
     bool changed;
 } repair_note;
 
-/* Before the rules, when hopeless packets have gone. */
-void repair_survey(const flow *f, const packet_votes *votes, const repair_note *notes, repair_facts *facts);
 /* Without so much as an IP header. */
-double repair_weight(const packet_votes *votes, const repair_note *notes, size_t i, vote_field field); /* 0 to 1 */
 bool repair_is_hopeless(const packet *p);
-void repair_take(const repair_run *r, const packet *p, size_t number, repair_draft *x);
-/* The packet under the flow's version, or its own where only that makes sense. */
-header_view repair_view(const repair_facts *facts, const packet *p);
+double repair_weight(const packet_votes *votes, const repair_note *notes, size_t i, vote_field field); /* 0 to 1 */
+/* Before the rules, when hopeless packets have gone. views (npackets of them): each packet under the flow's version, or
+ * its own where only that makes sense. */
+void repair_survey(const flow *f, const packet_votes *votes, const repair_note *notes, repair_facts *facts,
+                   header_view *views);
+/* The draft of packet `number`. */
+void repair_take(const repair_run *r, size_t number, repair_draft *x);
 /* Fill in what follows the draft's packet. */
 void repair_look_ahead(repair_run *r, repair_draft *x);
 /* The payload that a message of this many bytes needs by the service of the flow's ports; 0 stays 0. */

@@ -26,7 +26,7 @@ static bool makes_sense(const header_view *v) {
     return v->l4 != NULL && known_protocol(v->ipv6, v->proto) != 0 && v->total >= v->nheader;
 }
 
-header_view repair_view(const repair_facts *facts, const packet *p) {
+static header_view view_of(const repair_facts *facts, const packet *p) {
     header_view v = header_view_of(p, facts->ipv6);
     unsigned version = p->header[0] >> 4;
     if ((version == 4 || version == 6) && (version == 6) != facts->ipv6 && !makes_sense(&v)) {
@@ -50,11 +50,11 @@ static void survey_version(const flow *f, const packet_votes *votes, const repai
 }
 
 /* The known protocol that most packets name; TCP where none does. */
-static void survey_protocol(const flow *f, const packet_votes *votes, const repair_note *notes, repair_facts *facts) {
+static void survey_protocol(const header_view *views, size_t npackets, const packet_votes *votes,
+                            const repair_note *notes, repair_facts *facts) {
     tally proto = {.n = 0};
-    for (size_t i = 0; i < f->npackets; i++) {
-        header_view v = repair_view(facts, &f->packets[i]);
-        unsigned known = v.h != NULL ? known_protocol(facts->ipv6, v.proto) : 0;
+    for (size_t i = 0; i < npackets; i++) {
+        unsigned known = views[i].h != NULL ? known_protocol(facts->ipv6, views[i].proto) : 0;
         if (known != 0)
             tally_add(&proto, known, 0, repair_weight(votes, notes, i, VOTE_PROTO));
     }
@@ -94,30 +94,29 @@ static void count_transport(const header_view *v, double weight, const repair_fa
         tally_add(&c->message[d], v->l4[0], v->l4[1], weight);
 }
 
-static void count_packet(const packet *p, const packet_votes *votes, const repair_note *notes, size_t i,
-                         repair_facts *facts, census *c) {
-    header_view v = repair_view(facts, p);
-    unsigned d = p->dir;
+static void count_packet(const header_view *v, int64_t time_ns, const packet_votes *votes, const repair_note *notes,
+                         size_t i, repair_facts *facts, census *c) {
+    unsigned d = v->dir;
     facts->seen[d] = true;
-    bool tcp = v.l4 != NULL && v.proto == PROTO_TCP;
-    unsigned flags = tcp ? v.l4[13] : TCP_ACK;
+    bool tcp = v->l4 != NULL && v->proto == PROTO_TCP;
+    unsigned flags = tcp ? v->l4[13] : TCP_ACK;
     if (!(flags & TCP_RST) || flags & TCP_SYN) {
         facts->last_going[d] = i + 1;
-        facts->last_going_ns[d] = p->time_ns;
+        facts->last_going_ns[d] = time_ns;
     }
-    if (v.h == NULL)
+    if (v->h == NULL)
         return;
-    if (v.ipv6 == facts->ipv6) {
+    if (v->ipv6 == facts->ipv6) {
         double weight = repair_weight(votes, notes, i, VOTE_ADDRESSES);
-        tally_add(&c->addr[d], view_address(&v, 0), 0, weight);
-        tally_add(&c->addr[!d], view_address(&v, 1), 0, weight);
-        if (v.ipv6)
-            tally_add(&c->label[d], view_label(&v), 0, repair_weight(votes, notes, i, VOTE_TOS));
+        tally_add(&c->addr[d], view_address(v, 0), 0, weight);
+        tally_add(&c->addr[!d], view_address(v, 1), 0, weight);
+        if (v->ipv6)
+            tally_add(&c->label[d], view_label(v), 0, repair_weight(votes, notes, i, VOTE_TOS));
     }
-    if (c->ttl[d][view_ttl(&v)] <= 0)
-        c->first_ttl[d][view_ttl(&v)] = i;
-    c->ttl[d][view_ttl(&v)] += repair_weight(votes, notes, i, VOTE_TTL);
-    count_transport(&v, repair_weight(votes, notes, i, VOTE_PORTS), facts, c);
+    if (c->ttl[d][view_ttl(v)] <= 0)
+        c->first_ttl[d][view_ttl(v)] = i;
+    c->ttl[d][view_ttl(v)] += repair_weight(votes, notes, i, VOTE_TTL);
+    count_transport(v, repair_weight(votes, notes, i, VOTE_PORTS), facts, c);
 }
 
 static uint8_t best_ttl(const double weight[256], const size_t first[256]) {
@@ -153,14 +152,17 @@ static void settle_messages(const census *c, repair_facts *facts) {
     }
 }
 
-void repair_survey(const flow *f, const packet_votes *votes, const repair_note *notes, repair_facts *facts) {
+void repair_survey(const flow *f, const packet_votes *votes, const repair_note *notes, repair_facts *facts,
+                   header_view *views) {
     census c;
     memset(&c, 0, sizeof c);
     memset(facts, 0, sizeof *facts);
     survey_version(f, votes, notes, facts);
-    survey_protocol(f, votes, notes, facts);
     for (size_t i = 0; i < f->npackets; i++)
-        count_packet(&f->packets[i], votes, notes, i, facts, &c);
+        views[i] = view_of(facts, &f->packets[i]);
+    survey_protocol(views, f->npackets, votes, notes, facts);
+    for (size_t i = 0; i < f->npackets; i++)
+        count_packet(&views[i], f->packets[i].time_ns, votes, notes, i, facts, &c);
     for (unsigned d = 0; d < 2; d++) {
         const tally_value *address = tally_best(&c.addr[d]), *label = tally_best(&c.label[d]);
         facts->addr[d] = address != NULL ? address->value[0] : d + 1;

@@ -213,18 +213,16 @@ void repair_service(repair_run *r, repair_draft *x) {
 /* A FIN behind which its side sends new data twice is a wrong bit; new data once may be one themselves. */
 static bool closes(const repair_run *r, const repair_draft *x) {
     enum { LOOK_AHEAD = 256 };
-    const flow *f = r->f;
+    size_t npackets = r->f->npackets;
     uint32_t number = x->came.seq + x->came.payload;
-    size_t last = f->npackets - x->number > LOOK_AHEAD ? x->number + LOOK_AHEAD : f->npackets;
+    size_t last = npackets - x->number > LOOK_AHEAD ? x->number + LOOK_AHEAD : npackets;
     unsigned nsent = 0;
     for (size_t k = x->number + 1; k < last && nsent < 2; k++) {
-        if (f->packets[k].dir != x->dir)
+        const header_view *v = &r->views[k];
+        if (v->dir != x->dir || v->l4 == NULL || v->proto != PROTO_TCP || v->total <= v->nheader)
             continue;
-        header_view v = repair_view(&r->facts, &f->packets[k]);
-        if (v.l4 == NULL || v.proto != PROTO_TCP || v.total <= v.nheader)
-            continue;
-        uint32_t ahead = get32(v.l4 + 4) - number;
-        nsent += ahead <= NEAR && (ahead > 0 || v.total - v.nheader > 1); /* one byte there is a probe's */
+        uint32_t ahead = get32(v->l4 + 4) - number;
+        nsent += ahead <= NEAR && (ahead > 0 || v->total - v->nheader > 1); /* one byte there is a probe's */
     }
     return nsent < 2;
 }
@@ -351,29 +349,23 @@ void repair_tcp_pass(repair_run *r, const repair_draft *x) {
 }
 
 void repair_look_ahead(repair_run *r, repair_draft *x) {
-    const flow *f = r->f;
-    const repair_facts *facts = &r->facts;
+    const header_view *views = r->views;
+    size_t npackets = r->f->npackets;
     for (unsigned d = 0; d < 2; d++) {
         size_t *c = &r->cursor[d];
-        header_view v = {.h = NULL};
         if (*c <= x->number)
             *c = x->number + 1;
-        for (; *c < f->npackets; ++*c) {
-            if (f->packets[*c].dir != d)
-                continue;
-            v = repair_view(facts, &f->packets[*c]);
-            if (v.l4 != NULL && v.proto == PROTO_TCP)
-                break;
-        }
-        x->follows[d] = *c < f->npackets;
+        while (*c < npackets && (views[*c].dir != d || views[*c].l4 == NULL || views[*c].proto != PROTO_TCP))
+            ++*c;
+        x->follows[d] = *c < npackets;
         if (x->follows[d]) {
-            x->following_seq[d] = get32(v.l4 + 4);
-            x->following_flags[d] = v.l4[13];
+            x->following_seq[d] = get32(views[*c].l4 + 4);
+            x->following_flags[d] = views[*c].l4[13];
         }
     }
-    for (size_t k = x->number + 1; k < f->npackets && f->packets[k].dir != x->dir && !x->peer_goes_on; k++) {
-        header_view v = repair_view(facts, &f->packets[k]);
-        unsigned payload = v.h != NULL && v.total > v.nheader ? v.total - v.nheader : 0;
-        x->peer_goes_on = payload > 1 || repair_service_payload(facts, payload) > 1; /* one byte may be a probe */
+    for (size_t k = x->number + 1; k < npackets && views[k].dir != x->dir && !x->peer_goes_on; k++) {
+        const header_view *v = &views[k];
+        unsigned payload = v->h != NULL && v->total > v->nheader ? v->total - v->nheader : 0;
+        x->peer_goes_on = payload > 1 || repair_service_payload(&r->facts, payload) > 1; /* one byte may be a probe */
     }
 }

@@ -12,6 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
         packet p;
         bool end = false;
         unsigned sum = 0;
+        static volatile unsigned seen; /* so that every byte is read */
         while (capture_next(c, &r, &end) == ST_OK && !end) {
             FUZZ_CHECK(r.wire_len >= r.caplen);
             for (size_t i = 0; i < r.caplen; i++)
@@ -19,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
             if (packet_decode(r.link_type, r.bytes, r.caplen, r.wire_len, &p) == SKIP_NONE)
                 sum += flow_key_of(&p).port[0];
         }
-        FUZZ_CHECK(sum < UINT32_MAX || capture_damage(c) == NULL || *capture_damage(c) != '\0');
+        seen = sum;
+        FUZZ_CHECK(capture_damage(c) == NULL || *capture_damage(c) != '\0');
         capture_close(&c);
     }
     close(fd);

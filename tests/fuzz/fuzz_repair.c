@@ -1,27 +1,19 @@
-/* Fuzz target: any rows of either layout, or any header bytes, make a flow; repaired it passes every rule of check.h,
- * checksums included, its times increase, its directions stay, and a second repair changes nothing. Aborts where not.
+/* Repair: any rows of any layout, or any header bytes, make a flow; repaired it passes every rule of check.h, checksums
+ * included, its times increase, its directions stay, and a second repair changes nothing.
  *
  * First byte: what the rest is. Rows: one bit a cell. Headers: a byte of length, a byte of direction and time, the
  * header. Votes come from the bytes too. */
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include "fuzz/fuzz.h"
 #include "packet/check.h"
 #include "packet/layout.h"
 #include "packet/repair.h"
 
 enum { FUZZ_PACKETS = 24 };
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 static void broken(const flow *f, size_t i, const char *what) {
     fprintf(stderr, "packet %zu of %zu: %s\n", i, f->npackets, what);
     abort();
-}
-
-static void must(status st) {
-    if (st != ST_OK)
-        abort();
 }
 
 static void read_rows(const layout *l, const uint8_t *data, size_t size, flow *f, packet_votes *votes) {
@@ -30,11 +22,10 @@ static void read_rows(const layout *l, const uint8_t *data, size_t size, flow *f
         nrows = FUZZ_PACKETS;
     int8_t *cells = malloc(nrows * l->ncells);
     flow_plan plan = {.addr = {0xc0000201, 0xc6336401}, .isn = {0xfffffff0, 7}, .ip_id = {1, 65535}, .icmp_id = 9};
-    if (cells == NULL)
-        abort();
+    FUZZ_CHECK(cells != NULL);
     for (size_t i = 0; i < nrows * l->ncells; i++)
         cells[i] = i / 8 < size && data[i / 8] >> i % 8 & 1 ? 1 : -1;
-    must(l->decode(cells, NULL, nrows, &plan, f, votes));
+    FUZZ_CHECK(l->decode(cells, NULL, nrows, &plan, f, votes) == ST_OK);
     free(cells);
 }
 
@@ -47,7 +38,7 @@ static void read_headers(const uint8_t *data, size_t size, flow *f) {
         time_ns += (int64_t)(data[at + 1] >> 1) * 20000000 - 100000000;
         p.time_ns = time_ns;
         memcpy(p.header, data + at + 2, n);
-        must(flow_add(f, &p));
+        FUZZ_CHECK(flow_add(f, &p) == ST_OK);
         at += 2 + n;
     }
 }
@@ -78,21 +69,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         return 0;
     flow_init(&f);
     memset(votes, 0, sizeof votes);
-    unsigned kind = data[0] % 4;
-    if (kind < 2)
-        read_rows(kind == 0 ? &layout_relative : &layout_nprint, data + 1, size - 1, &f, votes);
+    static const layout *const layouts[] = {&layout_relative, &layout_nprint, &layout_nprint_v6};
+    unsigned kind = data[0] % 5;
+    if (kind < 3)
+        read_rows(layouts[kind], data + 1, size - 1, &f, votes);
     else
         read_headers(data + 1, size - 1, &f);
     for (size_t i = 0; i < FUZZ_PACKETS; i++)
         for (unsigned v = 0; v < VOTE_COUNT; v++)
             votes[i].weight[v] = (float)data[(i * VOTE_COUNT + v) % size] / 255;
-    check_flow(&f, true, &before, NULL); /* whatever it says, it looks at nothing that is not there */
-    must(repair_flow(&f, kind == 3 ? NULL : votes, NULL));
+    check_flow(&f, CHECK_PAYLOAD_MADE, &before, NULL); /* whatever it says, it looks at nothing that is not there */
+    FUZZ_CHECK(repair_flow(&f, kind == 4 ? NULL : votes, NULL) == ST_OK);
     assert_right(&f);
     size_t n = f.npackets;
     if (n > 0)
         memcpy(once, f.packets, n * sizeof *once);
-    must(repair_flow(&f, NULL, &second));
+    FUZZ_CHECK(repair_flow(&f, NULL, &second) == ST_OK);
     if (f.npackets != n || second.packets_changed + second.bits_changed + second.packets_dropped > 0)
         broken(&f, 0, "a second repair changes it");
     for (size_t i = 0; i < n; i++)

@@ -103,4 +103,28 @@ static inline void assert_same_headers(const packet *a, const packet *b) {
     assert_memory_equal(a->header, b->header, a->nheader);
 }
 
+/* A decision is made on bytes in front of the cut only: a cut frame gives the same result, or SKIP_CUT. */
+static inline void check_every_cut(int link_type, const uint8_t *frame, size_t caplen, size_t wire_len,
+                                   const char *file) {
+    packet whole, p;
+    packet_skip full = packet_decode(link_type, frame, caplen, wire_len, &whole);
+    size_t longest = caplen < 300 ? caplen : 300; /* link and IP headers of all these frames end before */
+    bool decided = false;
+
+    for (size_t n = 0; n <= longest; n++) {
+        uint8_t *cut = malloc(n > 0 ? n : 1); /* its own block, so that any byte read behind it is seen */
+        assert_non_null(cut);
+        memcpy(cut, frame, n);
+        packet_skip got = packet_decode(link_type, n > 0 ? cut : cut + 1, n, wire_len, &p);
+        if (got != SKIP_CUT && got != full)
+            fail_msg("%s: cut at %zu: %s, whole: %s", file, n, packet_skip_name(got), packet_skip_name(full));
+        if (decided && got != full)
+            fail_msg("%s: cut at %zu: %s again after a decision", file, n, packet_skip_name(got));
+        if (got == SKIP_NONE)
+            assert_same_headers(&p, &whole);
+        decided = got != SKIP_CUT;
+        free(cut);
+    }
+}
+
 #endif

@@ -1,33 +1,11 @@
-/* The relative layout is exact: decode(encode(flow)) on the shared captures, on flows with odd packets made at random,
- * and on what decodes from any cells.
+/* The relative layout is exact: decode(encode(flow)) on the shared captures, and on flows with odd packets made at
+ * random.
  *
  * Kept are every header byte but those of the transport checksum (of UDP's it is kept whether it is 0), the number of
  * header bytes, direction, wire_len and the first packet's time. The checksum written is the right one for a payload of
  * zeros; later times are those of the gaps' steps. */
-#include "packet/layout.h"
-#include "packet/relative_priv.h"
+#include "exact.h"
 #include "segments.h"
-
-static unsigned checksum_at(unsigned proto) {
-    return proto == PROTO_TCP ? 16 : proto == PROTO_UDP ? 6 : 2;
-}
-
-/* Name of the first thing that differs; NULL: all that is kept is equal. */
-static const char *difference(const packet *a, const packet *b) {
-    unsigned nip = packet_ip_nheader(a), sum = nip + checksum_at(packet_proto(a));
-    if (a->nheader != b->nheader)
-        return "number of header bytes";
-    if (memcmp(a->header, b->header, nip) != 0)
-        return "IP header";
-    if (memcmp(a->header + nip, b->header + nip, sum - nip) != 0 ||
-        memcmp(a->header + sum + 2, b->header + sum + 2, a->nheader - sum - 2) != 0)
-        return "transport header";
-    if (packet_proto(a) == PROTO_UDP && (get16(a->header + sum) == 0) != (get16(b->header + sum) == 0))
-        return "UDP without checksum";
-    if (get16(b->header + sum) != checksum_transport(b) && get16(b->header + sum) != 0)
-        return "a wrong transport checksum";
-    return a->dir != b->dir ? "direction" : a->wire_len != b->wire_len ? "bytes on the wire" : NULL;
-}
 
 /* ---- What the escapes say, read once more by hand ---- */
 
@@ -49,10 +27,7 @@ typedef struct tally {
     uint64_t flows, accepted, packets, accepted_packets, tcp;
     uint64_t cells_present, presence_wrong, differ, not_stable, escapes[3];
     uint64_t rows_escaped, escape_nbytes, escape_most, reasons[REASONS];
-    struct {
-        const char *why;
-        uint64_t flows;
-    } refused[16];
+    refusals refused;
 } tally;
 
 static uint8_t escape_byte(const int8_t *row, unsigned i) {
@@ -92,8 +67,7 @@ static void print_tally(const char *what, const tally *t) {
     print_message("%s: %llu of %llu flows and %llu of %llu packets are accepted\n", what,
                   (unsigned long long)t->accepted, (unsigned long long)t->flows,
                   (unsigned long long)t->accepted_packets, (unsigned long long)t->packets);
-    for (size_t i = 0; i < 16 && t->refused[i].why != NULL; i++)
-        print_message("  refused: %s: %llu flows\n", t->refused[i].why, (unsigned long long)t->refused[i].flows);
+    refusals_print(&t->refused);
     print_message("  rows with an escape: %llu, of %.1f bytes on average, %llu at most\n",
                   (unsigned long long)t->rows_escaped, (double)t->escape_nbytes / (double)t->rows_escaped,
                   (unsigned long long)t->escape_most);
@@ -148,14 +122,6 @@ static void check_prefix(const flow *f, const int8_t *cells, const flow_plan *pl
     free(rows);
 }
 
-static void count_refused(tally *t, const char *why) {
-    size_t i = 0;
-    while (i < 15 && t->refused[i].why != NULL && strcmp(t->refused[i].why, why) != 0)
-        i++;
-    t->refused[i].why = why;
-    t->refused[i].flows++;
-}
-
 static void round_trip(const char *name, flow *f, void *user) {
     tally *t = user;
     const char *why;
@@ -165,7 +131,7 @@ static void round_trip(const char *name, flow *f, void *user) {
     t->flows++;
     t->packets += f->npackets;
     if (!layout_relative.accepts(f, &why)) {
-        count_refused(t, why);
+        refusals_add(&t->refused, why);
         assert_int_equal(layout_relative.encode(f, 1, cells), ST_RANGE);
         free(cells);
         return;
@@ -432,101 +398,9 @@ static void test_odd_flows(void **state) {
         assert_true(t.reasons[i] > 0);
 }
 
-/* ---- Any cells ---- */
-
-/* Escape bytes that begin with something: an item, a record, or an extension that leads to the row's protocol. */
-static void put_escape(rng *r, int8_t *row) {
-    uint8_t bytes[3] = {(uint8_t)rng_u32(r), (uint8_t)(2 + rng_below(r, 12)), (uint8_t)rng_u32(r)};
-    uint32_t kind = rng_below(r, 4);
-    if (kind == 0)
-        bytes[0] = (uint8_t)(1 + rng_below(r, ITEM_COUNT - 1u));
-    else if (kind == 1)
-        bytes[0] = (uint8_t)rng_below(r, 2);
-    else if (kind == 2)
-        memcpy(bytes, (const uint8_t[]){ITEM_EXTENSION, 2, 60}, sizeof bytes);
-    for (unsigned b = 0; b < 24; b++)
-        row[relative_fields[REL_ESCAPE_BYTES].first + b] = bytes[b / 8] >> (7 - b % 8) & 1 ? 1 : -1;
-    if (kind != 2)
-        return;
-    const uint8_t proto = rel_get(row, REL_TCP) ? PROTO_TCP : rel_get(row, REL_ICMP) ? PROTO_ICMPV6 : PROTO_UDP;
-    for (unsigned b = 0; b < 16; b++)
-        row[relative_fields[REL_ESCAPE_BYTES].first + 24 + b] = b < 8 && proto >> (7 - b) & 1 ? 1 : -1;
-}
-
-/* What decodes from any cells is a flow; where it is accepted it comes back, and its rows are then a fixed point:
- * encode(decode(rows)) is rows. */
-static void test_any_cells_again(void **state) {
-    enum { ROWS = 20 };
-    static int8_t cells[ROWS * RELATIVE_CELLS], again[ROWS * RELATIVE_CELLS], third[ROWS * RELATIVE_CELLS];
-    static tally t;
-    uint64_t nextended = 0;
-    for (uint64_t item = 0; item < 3000; item++) {
-        rng r = rng_make(6, item, RNG_TEST);
-        flow_plan plan = {.addr = {rng_u32(&r), rng_u32(&r)},
-                          .addr6 = {rng_u64(&r), rng_u64(&r)},
-                          .flow_label = {3, 4},
-                          .isn = {rng_u32(&r), rng_u32(&r)},
-                          .ip_id = {5, 6},
-                          .tsval = {rng_u32(&r), rng_u32(&r)},
-                          .icmp_id = 9,
-                          .icmp_seq = 65535};
-        size_t nrows = 1 + rng_below(&r, ROWS);
-        random_cells(&r, cells, sizeof cells);
-        for (size_t i = 0; i < nrows; i++) {
-            int8_t *row = cells + i * RELATIVE_CELLS;
-            rel_put(row, REL_TCP, item % 3 == 0);
-            rel_put(row, REL_ICMP, item % 3 == 1);
-            rel_put(row, REL_IPV6, item / 3 % 2);
-            if (item % 4 != 0) /* bytes that say something are rare in practice, as are indexes that are none */
-                rel_put(row, REL_ESCAPE, 0);
-            else if (rng_below(&r, 2))
-                put_escape(&r, row);
-            if (item % 2)
-                rel_put(row, REL_SEQ_INDEX, rng_below(&r, 4));
-        }
-        flow f, g;
-        flow_init(&f);
-        flow_init(&g);
-        const char *why;
-        assert_int_equal(layout_relative.decode(cells, NULL, nrows, &plan, &f, NULL), ST_OK);
-        assert_int_equal(f.packets[0].dir, 0);
-        for (size_t i = 0; i < nrows; i++) {
-            const packet *p = &f.packets[i];
-            assert_true(packet_has_shape(p));
-            nextended += packet_ip_nheader(p) > (packet_is_ipv6(p) ? 40 : 20);
-        }
-        t.flows++;
-        if (layout_relative.accepts(&f, &why)) {
-            t.accepted++;
-            layout_relative.plan_of(&f, &plan);
-            assert_int_equal(layout_relative.encode(&f, nrows, again), ST_OK);
-            assert_int_equal(layout_relative.decode(again, NULL, nrows, &plan, &g, NULL), ST_OK);
-            for (size_t i = 0; i < nrows; i++)
-                assert_null(difference(&f.packets[i], &g.packets[i]));
-            assert_int_equal(layout_relative.encode(&g, nrows, third), ST_OK);
-            for (size_t i = 0; i < nrows; i++) { /* gaps below 31 us are not all told apart in whole microseconds */
-                rel_put(again + i * RELATIVE_CELLS, REL_GAP, 0);
-                rel_put(third + i * RELATIVE_CELLS, REL_GAP, 0);
-            }
-            assert_memory_equal(again, third, nrows * RELATIVE_CELLS);
-        } else {
-            count_refused(&t, why);
-        }
-        flow_clear(&f);
-        flow_clear(&g);
-    }
-    print_message("any cells: %llu of %llu flows are accepted again\n", (unsigned long long)t.accepted,
-                  (unsigned long long)t.flows);
-    for (size_t i = 0; i < 16 && t.refused[i].why != NULL; i++)
-        print_message("  refused: %s: %llu flows\n", t.refused[i].why, (unsigned long long)t.refused[i].flows);
-    assert_true(nextended > 100);
-    assert_true(t.accepted * 100 >= t.flows * 90);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_odd_flows),
-        cmocka_unit_test(test_any_cells_again),
         cmocka_unit_test(test_captures),
         cmocka_unit_test(test_hostile),
     };
