@@ -3,7 +3,7 @@
 #
 # Network namespaces stand for the hosts (default 4), each with a link of MBIT (1000) both ways, a token bucket; one rank
 # of one thread on each. They share the cores of this machine: with 4 ranks on 2 cores a rank has half a core, so both
-# computation and exchange are slower than on hosts of their own. A row of bench_exchange (STEPS steps, default 20) for
+# computation and exchange are slower than on hosts of their own. Rows of bench_exchange (STEPS steps, default 20) for
 # the demo's model and the default one. Only root can make namespaces: otherwise it says so and exits with 77.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -42,6 +42,6 @@ row() { # WHAT SAMPLES-A-RANK KEY=VALUE...
 }
 echo "$nhosts hosts, $mbit Mbit/s"
 default=(model.width=192 model.layers=6)
-row "demo's model" 8
-row "demo's model" 32
+for samples in 8 16 32; do row "demo's model" $samples; done
 row "default model" 32 "${default[@]}"
+row "default model, train.deterministic, slices of 8" 32 "${default[@]}" train.deterministic=yes train.slice=8

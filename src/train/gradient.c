@@ -8,7 +8,8 @@
 #include "base/stop.h"
 #include "dist/tree.h"
 
-/* Large enough that latency does not count. The last ones get smaller: nothing is left to hide them behind. */
+/* Floats. Large enough that latency does not count, and a small part of all, so that the first bucket is soon on its
+ * way; the last ones get smaller: nothing is left to hide them behind. */
 enum { BUCKET_MOST = 1 << 18, BUCKET_LEAST = 1 << 15 };
 
 /* Neighbouring parameters, as a range of the gradient block. */
@@ -68,7 +69,7 @@ size_t gradient_nfloats(const trainer *t) {
 /* ---- Buckets ---- */
 
 static size_t bucket_size(size_t nfloats_left) {
-    size_t n = nfloats_left / 4;
+    size_t n = nfloats_left / 16;
     return n > BUCKET_MOST ? BUCKET_MOST : n < BUCKET_LEAST ? BUCKET_LEAST : n;
 }
 

@@ -1,10 +1,11 @@
 /* The gradient of a step, summed over the samples of all ranks.
  *
- * Plain: each rank differentiates its samples at once; parameters lie in buckets of about a megabyte, and a bucket's
- * sum over the ranks runs in the background as soon as backward has completed it, last parameters first.
+ * Parameters lie in buckets of at most a megabyte or so, and a bucket's sum over the ranks runs in the background as
+ * soon as backward has completed it, last parameters first.
  *
- * Deterministic (train.deterministic): the batch is cut into slices of train.slice samples, each differentiated alone
- * with the same shapes whoever does it, and their gradients are added in a fixed tree (dist/tree.h). */
+ * Plain: each rank differentiates its samples at once. Deterministic (train.deterministic): the batch is cut into
+ * slices of train.slice samples, each differentiated alone with the same shapes whoever does it, and their gradients
+ * are added in a fixed tree (dist/tree.h); what backward of a rank's last slice completes is added and sent at once. */
 #ifndef ND_TRAIN_GRADIENT_H
 #define ND_TRAIN_GRADIENT_H
 
