@@ -198,6 +198,7 @@ static status find_captures(eval_world *w, const char *path, bool is_folder, boo
         st = ST_OK;
     } else if (!st && (is_folder || is_dataset || files.n == 1)) {
         w->synthetic_folder = text_copy(folder);
+        w->named_by_label = is_dataset || !*w->e->eval.labels; /* a CSV has its own idea of a file's flows */
     } else if (!st) {
         log_warn("%s lies among other captures: the tools that read folders of captures are not asked", path);
     }
