@@ -4,7 +4,6 @@
  * after minutes. Which of them a report holds depends on the data. */
 #include "eval/report_priv.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/config.h"

@@ -59,7 +59,7 @@ static void take_checks(const check_counts *raw, const check_counts *real, const
 
 static status ask_tshark(const eval_world *w, const char *label, label_result *r) {
     expert_counts counts = {0};
-    if (!w->e->eval.tools || !w->synthetic_folder)
+    if (!w->e->eval.tools || !w->synthetic_folder || !w->named_by_label)
         return ST_OK;
     char *name = file_label_name(label), *capture = text_format("%s/%s.pcap", w->synthetic_folder, name);
     free(name);
@@ -115,9 +115,10 @@ static void validity_row(report_table *t, const char *name, const label_result *
     report_share(t, 100, r->rows_raw_valid, r->rows_raw, "no flows from before repair (raw.h5)");
     report_share(t, 100, r->rows_real_valid, r->rows_real, "no training flows");
     report_share(t, 100, r->bits_changed, r->bits, "no flows from before repair (raw.h5)");
-    report_share(t, 100, r->checksums_right, r->checksums, "no synthetic flows");
+    report_share(t, 100, r->checksums_right, r->checksums,
+                 "no checksum to be judged: IPv6 has none of its own, and the payload is not known");
     report_share(t, 100, r->flows_valid, r->flows, "no synthetic flows");
-    const char *why = "tshark said nothing: not wanted, not installed, or no capture of this label";
+    const char *why = "tshark said nothing: not wanted, not installed, or no capture that is named after this label";
     report_share(t, 1000, r->tshark_errors, r->tshark_known > 0 ? r->tshark_packets : 0, why);
     report_share(t, 1000, r->tshark_warnings, r->tshark_known > 0 ? r->tshark_packets : 0, why);
 }

@@ -198,6 +198,7 @@ static status find_captures(eval_world *w, const char *path, bool is_folder, boo
         st = ST_OK;
     } else if (!st && (is_folder || is_dataset || files.n == 1)) {
         w->synthetic_folder = text_copy(folder);
+        w->named_by_label = is_dataset || !*w->e->eval.labels; /* a CSV has its own idea of a file's flows */
     } else if (!st) {
         log_warn("%s lies among other captures: the tools that read folders of captures are not asked", path);
     }
@@ -297,16 +298,28 @@ static status split_real(eval_world *w, dataset *d, const int32_t *map, const bo
 
 /* ---- open and close ---- */
 
+static bool has_label(const eval_set *s, size_t label) {
+    for (size_t i = 0; i < s->n; i++)
+        if (s->flows[i].f.label == (int32_t)label)
+            return true;
+    return false;
+}
+
+/* One line for each side, however many classes it lacks. */
 static void warn_of_lonely_classes(const eval_world *w) {
-    for (size_t l = 0; l < w->nlabels; l++) {
-        bool real = false, synthetic = false;
-        const eval_set *sets[] = {&w->train, &w->held_out, &w->synthetic};
-        for (size_t k = 0; k < 3; k++)
-            for (size_t i = 0; i < sets[k]->n; i++)
-                if (sets[k]->flows[i].f.label == (int32_t)l)
-                    *(k < 2 ? &real : &synthetic) = true;
-        if (!real || !synthetic)
-            log_warn("class %s has no %s flows", w->label[l], real ? "synthetic" : "real");
+    for (int side = 0; side < 2; side++) {
+        char *names = text_copy("");
+        for (size_t l = 0; l < w->nlabels; l++) {
+            bool real = has_label(&w->train, l) || has_label(&w->held_out, l);
+            if (side == 0 ? real : has_label(&w->synthetic, l))
+                continue;
+            char *longer = text_format("%s%s%s", names, *names ? ", " : "", w->label[l]);
+            free(names);
+            names = longer;
+        }
+        if (*names)
+            log_warn("classes without %s flows: %s", side == 0 ? "real" : "synthetic", names);
+        free(names);
     }
 }
 

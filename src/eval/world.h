@@ -37,6 +37,7 @@ typedef struct eval_world {
     eval_set random;   /* control: as many flows as synthetic, every header bit random (protocol TCP, UDP or ICMP) */
     eval_set marginal; /* control: every header field drawn by itself from its class's training values */
     char *synthetic_folder; /* of captures: <label>.pcap or any *.pcap, NULL where there is none */
+    bool named_by_label;    /* <label>.pcap there holds that label's flows and no others */
     check_payload payload;  /* what is known of the synthetic payload */
 } eval_world;
 

@@ -357,6 +357,7 @@ static void captures(void **state) {
     check_same_flows(&e);
     assert_int_equal(world_open(&w, &e, job), ST_OK);
     assert_string_equal(w->synthetic_folder, path);
+    assert_true(w->named_by_label);
     world_close(&w);
 
     /* By a table, of one file. */
@@ -367,8 +368,12 @@ static void captures(void **state) {
                         "all.pcap,tcp,198.51.100.3,1027,192.0.2.1,443,chat\n";
     assert_int_equal(file_write(csv, text, sizeof text - 1), ST_OK);
     char *file = text_format("%s/all.pcap", path);
-    e.eval.synthetic = file;
+    e.eval.synthetic = path;
     e.eval.labels = csv;
+    assert_int_equal(world_open(&w, &e, job), ST_OK);
+    assert_false(w->named_by_label); /* web.pcap may hold other flows */
+    world_close(&w);
+    e.eval.synthetic = file;
     check_same_flows(&e);
     free(file);
     free(below);
