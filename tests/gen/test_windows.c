@@ -1,5 +1,5 @@
 /* Flows longer than the model's window: one learnt by heart comes out whole, across all its windows; conversations are
- * drawn at full length. */
+ * drawn at full length; and what is learnt of them is part of the run's identity. */
 #include "train/train_test.h"
 #include "gen/gen_priv.h"
 #include "train/train.h"
@@ -172,10 +172,34 @@ static void conversations_are_whole(void **state) {
     }
 }
 
+/* Whatever of the training flows determines the generated ones makes another run. */
+static void identity_tells_what_was_learnt(void **state) {
+    (void)state;
+    generation g = open_generation((const char *const[]){NULL});
+    class_info *k = &g.classes->info[0];
+    identity before, after;
+    assert_ok(identity_make(g.e, g.plan, g.classes, dataset_get_tables(g.real), &before));
+    for (int i = 0; i < 6; i++) {
+        k->services[0].port += i == 1;
+        k->nagain += i == 2;
+        k->flows[0].npackets += i == 3;
+        k->shapes[3] ^= i == 4;
+        k->gaps[1][0] += i == 5;
+        assert_ok(identity_make(g.e, g.plan, g.classes, dataset_get_tables(g.real), &after));
+        if ((memcmp(before.digest, after.digest, sizeof before.digest) == 0) != (i == 0))
+            fail_msg("change %d", i);
+        identity_clear(&before);
+        before = after;
+    }
+    identity_clear(&before);
+    close_generation(&g);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_flow_is_made_again),
         cmocka_unit_test(conversations_are_whole),
+        cmocka_unit_test(identity_tells_what_was_learnt),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }
