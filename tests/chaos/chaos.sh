@@ -24,7 +24,7 @@ cleanup() {
 trap cleanup EXIT
 fail() {
     echo "FAIL (seed $seed): $*" >&2
-    tail -5 "$work/log" >&2 2>/dev/null || true
+    grep -h 'error: ' "$work/log" >&2 2>/dev/null || tail -5 "$work/log" >&2 2>/dev/null || true
     exit 1
 }
 # shellcheck source=tests/chaos/losses.sh

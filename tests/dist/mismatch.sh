@@ -2,8 +2,9 @@
 # What ranks and the folder they work in must have in common, for every program: where they do not, all ranks end with
 # one message that names the rank and the thing.
 #
-# Ranks 0 and 1 are right, rank 2 is not (mpirun ... : ...). Clocks, which all programs look at after configuration and
-# build in one function, are in train.join; the first row of the table shows that each program calls it.
+# Ranks 0 and 1 are right, rank 2 is not (mpirun ... : ...). Elsewhere: clocks, which comm_join looks at after
+# configuration and build (train.join; the first rows here show that each program calls it), a dataset of a newer version
+# (io.dataset), parts of a dataset made with other settings, which ndencode makes anew (io.encode_restart).
 set -uo pipefail
 cd "${ND_SOURCE:?}" || exit
 bin=${ND_BIN:?}

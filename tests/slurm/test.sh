@@ -2,7 +2,7 @@
 # tests/slurm/test.sh [--short]: the job scripts on real Slurm daemons (lab.sh), two nodes of two cores each.
 #
 # Whatever way a stage runs, stopped and requeued or not, its files must equal those of a run without Slurm. Two minutes
-# at most in the short form, five in the long one. Exit 77: skipped, with a reason. Environment: ND_SOURCE, ND_BIN.
+# at most in the short form, six in the long one. Exit 77: skipped, with a reason. Environment: ND_SOURCE, ND_BIN.
 here=$(cd "$(dirname "$0")" && pwd)
 : "${ND_SOURCE:=$here/../..}" "${ND_BIN:=build/release/bin}"
 # shellcheck source=tests/slurm/tiny.sh
