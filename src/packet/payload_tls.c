@@ -8,7 +8,7 @@
 enum { RECORD = 5, RECORD_MAX = 16384 + 256, HELLO_FIXED = 4 + 2 + 32, SESSION = 1 + 32 };
 enum { CHANGE_CIPHER_SPEC = 20, HANDSHAKE = 22, APPLICATION_DATA = 23, CLIENT_HELLO = 1, SERVER_HELLO = 2 };
 enum { EXTENSION_SNI = 0, EXTENSION_PADDING = 21 };
-enum { WHAT_RANDOM = 16, WHAT_SESSION, WHAT_KEY, LOOK_BACK = 128 };
+enum { WHAT_RANDOM = 16, WHAT_SESSION, WHAT_KEY, LOOK_AROUND = 128 };
 
 static const uint8_t smallest[RECORD + 1] = {APPLICATION_DATA, 3, 3, 0, 1, 0}; /* record */
 
@@ -107,21 +107,39 @@ static void put_data(uint8_t *at, size_t n) {
     }
 }
 
+/* Bytes of the own side's segment that ends at seq, if it is too small for a record; 0 if it has room for one, or is
+ * not among the packets near this one. It is looked for on both sides of this one: segments come late, or again. */
+static size_t small_before(const payload_task *t, uint32_t seq) {
+    size_t from = t->i > LOOK_AROUND ? t->i - LOOK_AROUND : 0, found = 0;
+    size_t end = t->f->npackets - t->i > LOOK_AROUND ? t->i + LOOK_AROUND : t->f->npackets;
+    for (size_t step = 1; t->i >= from + step || t->i + step < end; step++)
+        for (int side = 0; side < 2; side++) {
+            size_t k = side == 0 ? t->i - step : t->i + step;
+            if (side == 0 ? t->i < from + step : k >= end)
+                continue;
+            const packet *p = &t->f->packets[k];
+            unsigned n = packet_payload(p);
+            if (p->dir != t->p->dir || n == 0 || !packet_has_shape(p) || packet_proto(p) != PROTO_TCP ||
+                get32(packet_l4(p) + 4) + n != seq)
+                continue;
+            if (n >= sizeof smallest)
+                return 0;
+            found = n > found ? n : found;
+        }
+    return found;
+}
+
 /* Segments too small for a record are together records of a single byte. Returns how much of one the side's segments
  * right before this one have sent. */
 static size_t begun(const payload_task *t) {
     uint32_t seq = get32(packet_l4(t->p) + 4);
-    size_t sent = 0, earliest = t->i > LOOK_BACK ? t->i - LOOK_BACK : 0;
-    for (size_t k = t->i; k-- > earliest;) {
-        const packet *p = &t->f->packets[k];
-        unsigned n = packet_payload(p);
-        if (p->dir != t->p->dir || n == 0 || !packet_has_shape(p) || packet_proto(p) != PROTO_TCP ||
-            get32(packet_l4(p) + 4) + n != seq)
-            continue;
-        if (n >= sizeof smallest)
+    size_t sent = 0;
+    for (unsigned i = 0; i < LOOK_AROUND; i++) {
+        size_t n = small_before(t, seq);
+        if (n == 0)
             break;
         sent += n;
-        seq -= n;
+        seq -= (uint32_t)n;
     }
     return sent % sizeof smallest;
 }

@@ -4,8 +4,8 @@
 #
 #   encode  items of the work list of which there are files but no mark; one a rank. No mark may be made again
 #   train   steps after the newest complete checkpoint; an interval, and the steps done while one was being written
-#   gen     batches that are not recorded though a later one is (they are handed out in rising order): those that a rank
-#           was at while others went on; the one that is sampled and the one being finished, for each thread
+#   gen     batches that were recorded before and are not any more: none. What the threads have in hand, one batch each,
+#           tests/gen/resume.sh counts
 # After SIGTERM, taken as such (75), training and generation have lost nothing.
 declare -A lost_most lost_sum lost_times
 expected='' # what the next attempt must say, where it comes to say it
@@ -84,9 +84,9 @@ measure_loss() { # STAGE RANKS WHAT: of the attempt that has just ended
     gen)
         now=$(recorded) found=$(grep -c . <<<"$now" || true)
         expected="$found of "
-        last=$(comm -13 <(sort <<<"$had") <(sort <<<"$now") | sort -n | tail -1)
-        [ -z "$last" ] || lost=$((last + 1 - $(awk -v last="$last" '$1 <= last' <<<"$now" | wc -l)))
-        allowed=$((2 * $2)) ;;
+        [ -e "$out/generated/manifest" ] || # finished: the records go
+            lost=$(comm -23 <(sort <<<"$had") <(sort <<<"$now") | grep -c . || true)
+        allowed=0 ;;
     *)
         found=$(newest_checkpoint "$folder")
         expected="going on from step $found"

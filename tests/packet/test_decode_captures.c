@@ -20,6 +20,8 @@ static const struct {
     {"linktype_radiotap127.pcap", "802.11 data frames are followed", {[KIND_TCP] = 1, [KIND_REST] = -1}},
     {"linktype_80211_105.pcap", "802.11 data frames are followed", {[KIND_TCP] = 1, [KIND_REST] = -1}},
     {"real_radiotap.pcap", "802.11 data frames are followed", {[KIND_UDP] = 2, [KIND_IPV6] = 1, [KIND_REST] = -3}},
+    {"non_ip.pcap", "MPLS labels are looked through", {[KIND_TCP] = 1, [KIND_REST] = -1}},
+    {"real_mpls-traceroute.pcap", "MPLS labels are looked through", {[KIND_UDP] = 9, [KIND_REST] = -9}},
     /* The manifest counts all of IPv6 as one kind. */
     {"bad_version_nibble.pcap", "IPv4 under the version 6", {[KIND_IPV6] = -1, [KIND_REST] = 1}},
     {"pppoe_session.pcap", "data offset 0", {[KIND_IPV6] = -1, [KIND_REST] = 1}},

@@ -182,6 +182,35 @@ static void tls_records_go_on_in_the_next_segment(void **state) {
     flow_clear(&f);
 }
 
+/* Whichever of its neighbours came late, and whether it was sent again: one number, one payload. */
+static void tls_segments_are_the_same_in_any_order(void **state) {
+    static const unsigned sizes[] = {300, 3, 100, 4, 2, 15, 1, 40, 5, 20};
+    static const unsigned order[] = {0, 2, 1, 2, 5, 4, 3, 5, 4, 6, 9, 7, 8, 9, 7, 0};
+    enum { SEGMENTS = sizeof sizes / sizeof *sizes, SENT = sizeof order / sizeof *order };
+    uint8_t *first[SEGMENTS] = {NULL};
+    uint32_t seq[SEGMENTS + 1] = {1};
+    flow f;
+    size_t n;
+    for (size_t i = 0; i < SEGMENTS; i++)
+        seq[i + 1] = seq[i] + sizes[i];
+    flow_init(&f);
+    for (size_t i = 0; i < SENT; i++)
+        add(&f, message(PROTO_TCP, 0, 443, seq[order[i]], sizes[order[i]]));
+    for (size_t i = 0; i < SENT; i++) {
+        uint8_t *bytes = payload_of(&f, i, &n), **before = &first[order[i]];
+        assert_int_equal(n, sizes[order[i]]);
+        if (*before == NULL) {
+            *before = bytes;
+            continue;
+        }
+        assert_memory_equal(*before, bytes, n);
+        free(bytes);
+    }
+    for (size_t i = 0; i < SEGMENTS; i++)
+        free(first[i]);
+    flow_clear(&f);
+}
+
 static void segments_of_every_size(void **state) {
     enum { SIZES = 4000, LARGEST = 65000 };
     for (unsigned n = 6; n < LARGEST; n += n < SIZES ? 1 : 977) {
@@ -325,6 +354,7 @@ int main(void) {
         cmocka_unit_test(dns_answers_its_questions),
         cmocka_unit_test(segments_of_every_size),
         cmocka_unit_test(tls_records_go_on_in_the_next_segment),
+        cmocka_unit_test(tls_segments_are_the_same_in_any_order),
         cmocka_unit_test(ntp_replies_with_the_request_time),
         cmocka_unit_test(rtp_numbers_each_side),
         cmocka_unit_test(echoes_are_repeated),
