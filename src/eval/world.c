@@ -237,13 +237,17 @@ static status join_names(size_t n, char *const *names, char **all) {
     return ST_OK;
 }
 
-/* held_out[i]: is run i (or, where the dataset has one run only, file i) kept from training? *by_file says which. */
-static status choose_held_out(const experiment *e, const dataset_tables *t, bool *by_file, bool **held_out) {
+/* held_out[i]: is run i kept from training? NULL where no run is named. */
+static status choose_held_out(const experiment *e, const dataset_tables *t, bool **held_out) {
     const text_list *wanted = &e->data.holdout;
     char *runs = NULL;
     status st = ST_OK;
-    *by_file = wanted->n == 0;
-    TRY(NEW((*by_file ? t->nfiles : t->nruns) + 1, held_out));
+    if (wanted->n == 0) {
+        log_warn("data.holdout names no run: every fourth flow of a label counts as held out, though training has seen "
+                 "it; what is copied from training looks good");
+        return ST_OK;
+    }
+    TRY(NEW(t->nruns + 1, held_out));
     TRY(join_names(t->nruns, t->run, &runs));
     for (size_t k = 0; k < wanted->n && !st; k++) {
         size_t i = 0;
@@ -254,17 +258,6 @@ static status choose_held_out(const experiment *e, const dataset_tables *t, bool
                       runs);
         else
             (*held_out)[i] = true;
-    }
-    if (*by_file && (t->nruns > 1 || t->nfiles < 2))
-        st = FAIL(ST_USAGE, "%s: nothing to compare with; name the runs that training did not see, data.holdout=[%s]",
-                  e->data.dataset, runs);
-    if (*by_file && !st) {
-        size_t n = t->nfiles / 4 ? t->nfiles / 4 : 1;
-        for (size_t i = t->nfiles - n; i < t->nfiles; i++)
-            (*held_out)[i] = true;
-        log_warn("data.holdout names no run: the last %zu of %zu captures count as held out, though training may have "
-                 "seen them",
-                 n, t->nfiles);
     }
     free(runs);
     return st;
@@ -277,20 +270,23 @@ static size_t count_labelled(const eval_set *s) {
     return n;
 }
 
-static status split_real(eval_world *w, dataset *d, const int32_t *map, const bool *held_out, bool by_file) {
-    status st = ST_OK;
+static status split_real(eval_world *w, dataset *d, const int32_t *map, const bool *held_out) {
+    size_t *nseen = NULL; /* flows of each label */
+    status st = NEW(dataset_get_tables(d)->nlabels + 1, &nseen);
     flow f;
     flow_init(&f);
     for (size_t i = 0; i < dataset_nflows(d) && !st; i++) {
         st = dataset_read(d, i, 0, &f);
         if (st)
             break;
-        bool out = by_file ? held_out[f.file] : f.run >= 0 && held_out[f.run];
+        bool out = held_out ? f.run >= 0 && held_out[f.run] : f.label >= 0 && nseen[f.label]++ % 4 == 1;
         st = set_take(out ? &w->held_out : &w->train, &f, f.label >= 0 ? map[f.label] : -1, w->window);
     }
     flow_clear(&f);
+    memory_free(&nseen);
     if (!st && count_labelled(&w->held_out) == 0)
-        st = FAIL(ST_FORMAT, "%s: the held-out runs have no labelled flow", w->e->data.dataset);
+        st = FAIL(ST_FORMAT, "%s: %s", w->e->data.dataset,
+                  held_out ? "the held-out runs have no labelled flow" : "no label has two flows");
     if (!st && count_labelled(&w->train) == 0)
         st = FAIL(ST_FORMAT, "%s: no labelled flow is left for training", w->e->data.dataset);
     return st;
@@ -326,16 +322,16 @@ static void warn_of_lonely_classes(const eval_world *w) {
 static status world_fill(eval_world *w) {
     dataset *real = NULL;
     int32_t *map = NULL;
-    bool *held_out = NULL, by_file;
+    bool *held_out = NULL;
     status st = dataset_open(&real, w->e->data.dataset);
     if (!st)
-        st = choose_held_out(w->e, dataset_get_tables(real), &by_file, &held_out);
+        st = choose_held_out(w->e, dataset_get_tables(real), &held_out);
     if (!st)
         st = map_labels(w, real, &map);
     if (!st)
         st = read_synthetic(w);
     if (!st)
-        st = split_real(w, real, map, held_out, by_file);
+        st = split_real(w, real, map, held_out);
     if (!st)
         st = world_make_controls(w);
     if (!st)
@@ -354,7 +350,7 @@ status world_open(eval_world **out, const experiment *e, comm *c) {
         *w = (eval_world){.e = e,
                           .c = c,
                           .train.name = "train",
-                          .held_out.name = "held out",
+                          .held_out.name = e->data.holdout.n > 0 ? "held out" : "held out (training saw them)",
                           .synthetic.name = "synthetic",
                           .raw.name = "before repair",
                           .random.name = "random",

@@ -137,18 +137,17 @@ static void remove_unfinished(const char *path) {
 
 static status open_folder(encoder *r) {
     char *identity = NULL, *saved = beside(r->e->data.dataset, ".yaml");
-    status checked = experiment_check_saved(r->e, saved);
-    free(saved);
-    TRY(checked);
-    TRY(identity_of(r, &identity));
-    status st = encode_folder_open(r->folder, identity, &r->lock);
-    free(identity);
+    status st = experiment_check_saved(r->e, saved);
+    if (st == ST_OK)
+        st = identity_of(r, &identity);
+    if (st == ST_OK)
+        st = encode_folder_open(r->folder, identity, &r->lock);
     if (st == ST_OK) {
-        char *saved = beside(r->e->data.dataset, ".yaml");
         remove_unfinished(r->e->data.dataset);
         remove_unfinished(saved);
-        free(saved);
     }
+    free(identity);
+    free(saved);
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     if (getrandom(&r->attempt, sizeof r->attempt, GRND_NONBLOCK) != (ssize_t)sizeof r->attempt)

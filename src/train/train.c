@@ -15,6 +15,8 @@ static void announce(const trainer *t) {
         "%s: %zu flows of %zu labels and %zu without, %zu for validation; left out: %zu held out, %zu of other labels, "
         "%zu that the layout does not take",
         t->mode, labelled, d->ngroups, d->unlabelled.n, d->nvalidate, d->left.holdout, d->left.excluded, refused);
+    if (t->e->data.holdout.n == 0)
+        log_job("%s: data.holdout names no run, so ndeval will have no flows that training has not seen", t->mode);
     log_job("%s: %zu weights to train; %d ranks, %d threads each", t->mode, t->p->ntrained, comm_size(t->c),
             t->threads);
 }

@@ -64,8 +64,9 @@ want 2 'did you mean "summary.jsd_ttl"' "$bin/ndeval" "${settings[@]}" 'eval.fai
 [ ! -e "$work/out/report.json" ] || fail "a limit on an unknown name is found at the end only"
 want 2 'did you mean "jsd.all"' "$bin/ndeval" "${settings[@]}" 'eval.fail_on=jsd.al<=1' data.dataset=nowhere
 want 2 "is not NAME<=X" "$bin/ndeval" "${settings[@]}" 'eval.fail_on=flows_valid=1'
-want 2 "data.holdout=[" "$bin/ndeval" "${settings[@]}" data.holdout=
 want 2 'no run "9"' "$bin/ndeval" "${settings[@]}" data.holdout=9
 want 2 "LABEL.pcap" "$bin/ndeval" "${settings[@]}" eval.labels=
 want 1 "eval.synthetic" "$bin/ndeval" "${settings[@]}" eval.synthetic="$work/nowhere"
+want 0 "data.holdout names no run" "$bin/ndeval" "${settings[@]}" data.holdout=
+grep -q "held out (training saw them)" "$work/out/report.md" || fail "the report does not say that training saw what is held out"
 echo "the report of a foreign capture: $json tables"
