@@ -1,5 +1,6 @@
 /* The run of ndencode: plan, captures and partitions over all ranks, sums, one dataset joined by all. */
 #include <errno.h>
+#include <fcntl.h>
 #include <glob.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -177,10 +178,14 @@ static char *signal_name(const encoder *r, const char *what, uint32_t file) {
     return text_format("%s/%s-%u-%016" PRIx64, r->folder, what, file, r->attempt);
 }
 
-/* Tell other ranks, who look for the file. */
+/* Tell other ranks, who look for the file. Several may do so at the same moment, so it is made in place: it is empty.
+ */
 static status give_signal(const encoder *r, const char *what, uint32_t file) {
     char *name = signal_name(r, what, file);
-    status st = spool_file(name, r->attempt, "", 0);
+    int fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    status st = fd >= 0 ? ST_OK : FAIL(ST_IO, "%s: cannot be made: %s", name, strerror(errno));
+    if (fd >= 0)
+        close(fd);
     free(name);
     return st;
 }

@@ -15,6 +15,8 @@ static const service services[] = {
     {PROTO_UDP, 5353, 5353, payload_dns}, /* multicast DNS, RFC 6762 */
     {PROTO_UDP, 5355, 5355, payload_dns}, /* LLMNR, RFC 4795 */
     {PROTO_UDP, 123, 123, payload_ntp},
+    {PROTO_UDP, 67, 67, payload_dhcp},
+    {PROTO_UDP, 68, 68, payload_dhcp}, /* the client's; seen alone where its server is no part of the flow */
     {PROTO_TCP, 22, 22, payload_ssh},
     {PROTO_TCP, 443, 443, payload_tls},
     {PROTO_TCP, 8443, 8443, payload_tls},

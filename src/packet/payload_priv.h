@@ -16,8 +16,8 @@ typedef struct payload_task {
 } payload_task;
 
 typedef void payload_writer(const payload_task *t);
-payload_writer payload_dns, payload_ntp, payload_tls, payload_ssh, payload_mqtt, payload_rtp, payload_icmp,
-    payload_icmpv6;
+payload_writer payload_dns, payload_dhcp, payload_ntp, payload_tls, payload_ssh, payload_mqtt, payload_rtp,
+    payload_icmp, payload_icmpv6;
 
 /* A number that looks drawn, of the flow's ports and these two. */
 uint64_t payload_draw(const flow *f, uint64_t what, uint64_t which);

@@ -280,6 +280,40 @@ static void ntp_replies_with_the_request_time(void **state) {
     flow_clear(&f);
 }
 
+/* The options behind the cookie end with the end option, within n; the type of the message. */
+static unsigned dhcp_type(const uint8_t *m, size_t n) {
+    unsigned type = 0;
+    size_t at = 240;
+    assert_int_equal(get32(m + 236), 0x63825363);
+    for (; m[at] != 255; at += 2u + m[at + 1]) {
+        assert_true(at + 2u + m[at + 1] < n);
+        type = m[at] == 53 ? m[at + 2] : type;
+    }
+    return type;
+}
+
+static void dhcp_is_one_transaction(void **state) {
+    static const uint8_t dirs[] = {0, 1, 0, 1}, types[] = {1, 2, 3, 5};
+    for (unsigned port = 67; port <= 68; port++)
+        for (unsigned size = 244; size <= 600; size += size < 270 ? 1 : 66) {
+            flow f;
+            size_t n;
+            uint32_t transaction = 0;
+            flow_init(&f);
+            for (size_t i = 0; i < 4; i++) /* the port is the server's, or the client's */
+                add(&f, message(PROTO_UDP, port == 67 ? dirs[i] : !dirs[i], port, 0, size));
+            for (size_t i = 0; i < 4; i++) {
+                uint8_t *m = payload_of(&f, i, &n);
+                assert_int_equal(m[0], 1 + dirs[i]);
+                assert_int_equal(dhcp_type(m, n), types[i]);
+                assert_true(i == 0 || get32(m + 4) == transaction);
+                transaction = get32(m + 4);
+                free(m);
+            }
+            flow_clear(&f);
+        }
+}
+
 static void rtp_numbers_each_side(void **state) {
     static const uint8_t dirs[] = {0, 1, 0, 0, 1};
     flow f;
@@ -356,6 +390,7 @@ int main(void) {
         cmocka_unit_test(tls_records_go_on_in_the_next_segment),
         cmocka_unit_test(tls_segments_are_the_same_in_any_order),
         cmocka_unit_test(ntp_replies_with_the_request_time),
+        cmocka_unit_test(dhcp_is_one_transaction),
         cmocka_unit_test(rtp_numbers_each_side),
         cmocka_unit_test(echoes_are_repeated),
         cmocka_unit_test(errors_quote_what_they_are_about),
