@@ -22,7 +22,8 @@ cmake -S "$source" -B "$build" -G Ninja -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_T
     { cat "$work/log"; exit 1; }
 cmake --build "$build" -j 2 > "$work/log" || { cat "$work/log"; exit 1; }
 
-# HDF5 keeps memory of its own until the process ends, and fails on purpose for each damaged file.
+# HDF5 keeps memory of its own until the process ends, and fails on purpose for each damaged file. A chunk's damaged size
+# makes it ask for as much as 4 GiB, which it does not touch before it finds that the file is shorter.
 export ASAN_OPTIONS=${FUZZ_ASAN_OPTIONS:-detect_leaks=0:abort_on_error=1:allocator_may_return_null=1}
 scratch=$work
 [ ! -w /dev/shm ] || { scratch=$(mktemp -d -p /dev/shm); trap 'rm -rf "$work" "$scratch"' EXIT; }
@@ -36,7 +37,7 @@ for file in "$here"/fuzz_*.c; do
     corpus=("$build/corpus/$name")
     [ ! -d "$here/corpus/$name" ] || corpus+=("$here/corpus/$name")
     echo "$name"
-    "$build/bin/fuzz_$name" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2500 -print_final_stats=1 \
+    "$build/bin/fuzz_$name" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2500 -malloc_limit_mb=5000 -print_final_stats=1 \
         -artifact_prefix="$build/found/$name-" "${corpus[@]}" > "$work/$name.log" 2>&1 || failed="$failed $name"
     grep -E '^stat::(number_of_executed_units|average_exec_per_sec|peak_rss_mb)' "$work/$name.log" || true
     grep -E 'cov:' "$work/$name.log" | tail -n 1 || true
