@@ -228,8 +228,11 @@ void check_flow(const flow *f, check_payload payload, check_counts *c, uint32_t 
     bool passes = true;
     survey(f, &w);
     for (size_t i = 0; i < f->npackets; i++) {
-        check_row x = {
-            .p = &f->packets[i], .first = i == 0, .payload_known = payload != CHECK_PAYLOAD_UNKNOWN, .w = &w};
+        check_row x = {.p = &f->packets[i],
+                       .first = i == 0,
+                       .payload_known = payload != CHECK_PAYLOAD_UNKNOWN,
+                       .w = &w,
+                       .behind = {.f = f, .number = i, .ipv6 = w.ipv6}};
         uint32_t failed = 0;
         x.v = header_view_of(x.p, w.ipv6);
         if (payload == CHECK_PAYLOAD_MADE)

@@ -53,6 +53,28 @@ static inline unsigned view_label(const header_view *v) {
 /* TCP's numbers and options; g->payload is that of the IP length. */
 void view_segment(const header_view *v, const packet *p, tcp_segment *g);
 
+/* ---- Gaps: numbers that run ahead of what was seen ----
+ *
+ * A segment can be overtaken by later ones, be lost before the observer and come again, or pass the observer unseen.
+ * What follows tells such a gap from a wrong number. GAP_PACKETS packets of the flow are looked at, so that the
+ * boundary at which the gap begins is still known (CONNECTION_BOUNDARIES) when it is filled. */
+enum { GAP_PACKETS = 100, GAP_BYTES = 1 << 24 };
+
+/* The packets behind packet `number` of a flow. */
+typedef struct packets_behind {
+    const flow *f;
+    size_t number;
+    const header_view *views; /* of all packets; NULL: they are looked at under version ipv6 */
+    bool ipv6;
+} packets_behind;
+
+/* May the segment, whose side was expected to go on at `expected`, leave a gap? Either its side sends the bytes from
+ * `expected` later, or nothing below the segment and the other side, where it was captured, acknowledges them. */
+bool gap_before_segment(const packets_behind *b, const tcp_segment *g, uint32_t expected, bool peer_seen);
+/* May the segment acknowledge what its peer, expected to go on at `expected`, was not seen to send? The peer must go on
+ * there or later. */
+bool gap_before_ack(const packets_behind *b, const tcp_segment *g, uint32_t expected);
+
 /* Which codes of the direction's DSCP stay beside the most frequent: those that two packets and a sixteenth have. */
 static inline bool dscp_counts(size_t n, size_t all) {
     return n >= 2 && 16 * n >= all;
@@ -104,10 +126,11 @@ typedef struct flow_view {
     int64_t last_ns;
 } flow_view;
 
-/* One packet before the rules: they see the flow as it was before it. */
+/* One packet before the rules: they see the flow as it was before it, and what follows where numbers run ahead. */
 typedef struct check_row {
     const packet *p;
     header_view v;
+    packets_behind behind;
     bool first, payload_known;
     uint32_t payload_sum; /* where it is known */
     const flow_view *w;

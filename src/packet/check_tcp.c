@@ -29,7 +29,12 @@ int check_reset(const check_row *x) {
 }
 
 int check_seq(const check_row *x) {
-    return is_tcp(x) ? tcp_seq_holds(&x->w->tcp, &x->g) : -1;
+    const tcp_state *t = &x->w->tcp;
+    const connection_side *own = &t->connection.side[x->v.dir];
+    if (!is_tcp(x))
+        return -1;
+    return tcp_seq_holds(t, &x->g) ||
+           (!own->fin && gap_before_segment(&x->behind, &x->g, own->next, t->seen[!x->v.dir]));
 }
 
 int check_fin(const check_row *x) {
@@ -37,7 +42,10 @@ int check_fin(const check_row *x) {
 }
 
 int check_ack(const check_row *x) {
-    return is_tcp(x) && x->g.flags & TCP_ACK ? tcp_ack_holds(&x->w->tcp, &x->g) : -1;
+    if (!is_tcp(x) || !(x->g.flags & TCP_ACK))
+        return -1;
+    const tcp_state *t = &x->w->tcp;
+    return tcp_ack_holds(t, &x->g) || gap_before_ack(&x->behind, &x->g, t->connection.side[!x->v.dir].next);
 }
 
 int check_window(const check_row *x) {

@@ -205,17 +205,50 @@ static bool repair_packet(repair_run *r, size_t number, packet *after, repair_co
 
 /* Every packet in its order, those that stay moving up. */
 static void repair_packets(repair_run *r, flow *f, repair_note *notes, repair_counts *counts) {
-    size_t kept = 0;
     for (size_t i = 0; i < f->npackets; i++) {
         packet after = {.nheader = 0};
         if (!repair_packet(r, i, &after, counts))
             continue;
         bool changed = count_packet(&r->views[i], &f->packets[i], &after, counts);
-        notes[kept] = (repair_note){.came = notes[i].came, .changed = changed};
-        f->packets[kept++] = after;
+        notes[r->nkept] = (repair_note){.came = notes[i].came, .changed = changed};
+        f->packets[r->nkept++] = after;
     }
-    counts->packets_dropped += f->npackets - kept;
-    f->npackets = kept;
+    counts->packets_dropped += f->npackets - r->nkept;
+    f->npackets = r->nkept;
+}
+
+/* All packets through the rules. False: a gap was kept that what came out of the packets behind it does not bear out.
+ */
+static bool attempt(repair_run *r, flow *f, bool keep_gaps, repair_note *notes, repair_counts *counts) {
+    *r = (repair_run){.f = f, .views = r->views, .facts = r->facts, .keep_gaps = keep_gaps};
+    tcp_state_start(&r->now, r->facts.seen);
+    connection_echo_start(&r->echo, 1);
+    repair_packets(r, f, notes, counts);
+    return repair_gaps_hold(r);
+}
+
+/* The same where numbers run ahead: gaps are kept, or where one of them does not hold, closed. */
+static status attempt_gaps(repair_run *r, flow *f, repair_note *notes, repair_counts *counts) {
+    status st;
+    size_t n = f->npackets;
+    packet *packets = NULL;
+    repair_note *were = NULL;
+    repair_counts before = *counts;
+    TRY_TO(end, NEW(n, &packets));
+    TRY_TO(end, NEW(n, &were));
+    memcpy(packets, f->packets, n * sizeof *packets);
+    memcpy(were, notes, n * sizeof *were);
+    if (!attempt(r, f, true, notes, counts)) {
+        memcpy(f->packets, packets, n * sizeof *packets);
+        memcpy(notes, were, n * sizeof *were);
+        f->npackets = n;
+        *counts = before;
+        attempt(r, f, false, notes, counts);
+    }
+end:
+    memory_free(&were);
+    memory_free(&packets);
+    return st;
 }
 
 status repair_flow(flow *f, const packet_votes *votes, repair_counts *counts) {
@@ -231,9 +264,10 @@ status repair_flow(flow *f, const packet_votes *votes, repair_counts *counts) {
     r->f = f;
     r->views = views;
     repair_survey(f, votes, notes, &r->facts, views);
-    tcp_state_start(&r->now, r->facts.seen);
-    connection_echo_start(&r->echo, 1);
-    repair_packets(r, f, notes, &here);
+    if (repair_runs_ahead(r))
+        TRY_TO(end, attempt_gaps(r, f, notes, &here));
+    else
+        attempt(r, f, false, notes, &here);
     repair_dscp(f, votes, notes, &here);
     fill_checksums(f, &here);
     if (f->npackets > 0)

@@ -57,8 +57,9 @@ typedef struct repair_draft {
     bool follows[2];           /* as captured: there is a further segment of this side, */
     uint32_t following_seq[2]; /* and this is its number, */
     unsigned following_flags[2];
-    bool peer_goes_on; /* the other side sends data before this side's next packet */
-    bool came_as_echo; /* ICMP */
+    bool peer_goes_on;     /* the other side sends data before this side's next packet */
+    bool gap_seq, gap_ack; /* its number, or what it acknowledges, runs ahead and stays so */
+    bool came_as_echo;     /* ICMP */
 } repair_draft;
 
 /* TCP's flags, reserved bits included. */
@@ -71,6 +72,14 @@ typedef struct repair_side {
     uint32_t shift; /* by how much its numbers have moved: now minus was, at its latest new segment */
     uint32_t tsval_offset;
 } repair_side;
+
+/* A gap that was kept, for what bears it out comes later: packet `number` of those that stay. */
+typedef struct repair_gap {
+    size_t number;
+    uint32_t expected;
+    bool ack;
+} repair_gap;
+enum { REPAIR_GAPS = 256 };
 
 /* `was` follows the packets as they came, `now` as they leave. A number keeps its relation (expected, k-th boundary) to
  * what its own conversation had so far, so a gap that closes moves everything behind it along. */
@@ -85,6 +94,9 @@ typedef struct repair_run {
     connection_echo echo;
     bool id_known[2];
     uint16_t id[2];
+    bool keep_gaps;
+    size_t nkept, ngaps;
+    repair_gap gaps[REPAIR_GAPS];
 } repair_run;
 
 typedef void repair_function(repair_run *r, repair_draft *x);
@@ -124,6 +136,10 @@ void repair_tcp_segment(const repair_draft *x, tcp_segment *g);
 void repair_tcp_begin(repair_run *r, repair_draft *x);
 void repair_tcp_pass(repair_run *r, const repair_draft *x);
 void repair_tcp_blank(repair_draft *x);
+/* Does any segment, as it came, run ahead of what its side, or acknowledge what the other, was seen to send? */
+bool repair_runs_ahead(const repair_run *r);
+/* Do all gaps that were kept hold among the packets as they are now? */
+bool repair_gaps_hold(const repair_run *r);
 /* repair_tcp_options.c, and repair_tcp_grammar.c: CHECK_OPTIONS */
 repair_function repair_options, repair_negotiated, repair_timestamps, repair_sack;
 /* The list of the same length that takes the fewest changed bits to be one that such a segment may have. */

@@ -173,8 +173,32 @@ static uint32_t moved(const repair_run *r, unsigned dir, uint32_t number, unsign
     return past_syn(&r->now.side[dir], now, connection_index(now, same) >= 0 ? same : connection_number(now, index));
 }
 
+/* The packet as it came, where its numbers may leave a gap. */
+static bool may_leave_gap(const repair_run *r, const repair_draft *x, tcp_segment *came, packets_behind *behind) {
+    *came = (tcp_segment){.dir = x->dir, .seq = x->came.seq, .ack = x->came.ack, .flags = x->came.flags};
+    *behind = (packets_behind){.f = r->f, .number = x->number, .views = r->views};
+    return r->keep_gaps && r->ngaps + 2 <= REPAIR_GAPS && x->kind == SEGMENT_OTHER;
+}
+
+static bool leaves_gap(const repair_run *r, const repair_draft *x) {
+    tcp_segment came;
+    packets_behind behind;
+    return may_leave_gap(r, x, &came, &behind) && !r->now.connection.side[x->dir].fin &&
+           gap_before_segment(&behind, &came, r->was.side[x->dir].next, r->facts.seen[!x->dir]);
+}
+
+static bool acknowledges_gap(const repair_run *r, const repair_draft *x) {
+    tcp_segment came;
+    packets_behind behind;
+    return may_leave_gap(r, x, &came, &behind) && gap_before_ack(&behind, &came, r->was.side[!x->dir].next);
+}
+
+static void note_gap(repair_run *r, uint32_t expected, bool ack) {
+    r->gaps[r->ngaps++] = (repair_gap){.number = r->nkept, .expected = expected, .ack = ack};
+}
+
 /* A RST may repeat the number of the SYN. */
-static uint32_t new_seq(const repair_run *r, const repair_draft *x) {
+static uint32_t new_seq(repair_run *r, repair_draft *x) {
     unsigned dir = x->dir;
     const connection_side *was = &r->was.side[dir], *now = &r->now.connection.side[dir];
     const tcp_side *own = &r->now.side[dir];
@@ -185,7 +209,11 @@ static uint32_t new_seq(const repair_run *r, const repair_draft *x) {
         return moved(r, dir, x->came.seq, (unsigned)index);
     if (now->nboundaries > 0 && connection_keep_alive(was, x->came.seq, x->payload, x->came.flags))
         return past_syn(own, now, now->next - 1);
-    return now->next;
+    x->gap_seq = leaves_gap(r, x);
+    if (!x->gap_seq)
+        return now->next;
+    note_gap(r, now->next, false);
+    return now->next + (x->came.seq - was->next);
 }
 
 /* A side that the other has not acknowledged yet starts where its first packet says. */
@@ -204,7 +232,7 @@ void repair_seq(repair_run *r, repair_draft *x) {
 void repair_service(repair_run *r, repair_draft *x) {
     if (!is_tcp(r) || x->kind != SEGMENT_OTHER)
         return;
-    if (get32(x->l4 + 4) == r->now.connection.side[x->dir].next)
+    if (get32(x->l4 + 4) == r->now.connection.side[x->dir].next || x->gap_seq)
         x->payload = repair_service_payload(&r->facts, x->payload);
     if (x->payload > repair_largest_payload(x))
         x->payload = repair_largest_payload(x);
@@ -246,9 +274,9 @@ void repair_fin(repair_run *r, repair_draft *x) {
     put_flags(x, flags);
 }
 
-/* An acknowledgement never leads the peer, and falls back only to a boundary that it names: ACKs overtake each other.
- */
-static uint32_t new_ack(const repair_run *r, const repair_draft *x) {
+/* An acknowledgement leads the peer only over a gap, and falls back only to a boundary that it names: ACKs overtake
+ * each other. */
+static uint32_t new_ack(repair_run *r, repair_draft *x) {
     unsigned dir = x->dir;
     const connection_side *was = &r->was.side[!dir], *now = &r->now.connection.side[!dir];
     const tcp_side *own = &r->now.side[dir];
@@ -261,6 +289,11 @@ static uint32_t new_ack(const repair_run *r, const repair_draft *x) {
     } else if (meant) {
         int index = connection_index(was, x->came.ack);
         named = index >= 0 && connection_index(now, x->came.ack + r->side[!dir].shift) >= 0;
+        x->gap_ack = index < 0 && acknowledges_gap(r, x);
+        if (x->gap_ack) {
+            note_gap(r, now->next, true);
+            return now->next + (x->came.ack - was->next);
+        }
         if (index < 0)
             index = connection_ahead(was, x->came.ack) ? 0 : (int)index_below(was, x->came.ack);
         ack = moved(r, !dir, x->came.ack, (unsigned)index);
@@ -323,7 +356,7 @@ static void pass_was(repair_run *r, const repair_draft *x) {
     unsigned flags = c->flags & TCP_SYN ? c->flags & ~(unsigned)TCP_FIN : c->flags; /* both: one is wrong */
     bool follow = connection_index(own, c->seq) >= 0 || (!connection_ahead(own, c->seq) && !(flags & TCP_SYN));
     if (connection_index(own, c->seq) < 0 && !connection_keep_alive(own, c->seq, c->payload, flags) &&
-        confirmed(x, dir, c->seq)) {
+        (x->gap_seq || confirmed(x, dir, c->seq))) {
         follow = true;
         if (c->seq - own->next > NEAR && own->next - c->seq > NEAR)
             connection_start(own, c->seq, 0);
@@ -332,16 +365,18 @@ static void pass_was(repair_run *r, const repair_draft *x) {
     }
     if (follow)
         connection_sent(own, c->seq, c->payload, flags);
-    if (c->flags & TCP_ACK &&
-        (!connection_ahead(peer, c->ack) || c->ack == peer->next || !r->facts.seen[!dir] || confirmed(x, !dir, c->ack)))
+    if (c->flags & TCP_ACK && (!connection_ahead(peer, c->ack) || c->ack == peer->next || !r->facts.seen[!dir] ||
+                               x->gap_ack || confirmed(x, !dir, c->ack)))
         connection_acked(peer, c->ack);
 }
 
 void repair_tcp_pass(repair_run *r, const repair_draft *x) {
     tcp_segment g;
     repair_tcp_segment(x, &g);
-    if (x->whole && !x->drop && !x->refuses && g.seq == r->now.connection.side[x->dir].next)
+    if (x->whole && !x->drop && !x->refuses && (x->gap_seq || g.seq == r->now.connection.side[x->dir].next))
         r->side[x->dir].shift = g.seq - x->came.seq;
+    if (x->gap_ack)
+        r->side[!x->dir].shift = g.ack - x->came.ack;
     if (x->whole)
         pass_was(r, x);
     if (!x->drop)
@@ -368,4 +403,43 @@ void repair_look_ahead(repair_run *r, repair_draft *x) {
         unsigned payload = v->h != NULL && v->total > v->nheader ? v->total - v->nheader : 0;
         x->peer_goes_on = payload > 1 || repair_service_payload(&r->facts, payload) > 1; /* one byte may be a probe */
     }
+}
+
+/* The side is at `number`; is that ahead of where it was? */
+static bool advances(uint32_t end[2], bool known[2], unsigned dir, uint32_t number) {
+    bool ahead = known[dir] && number - end[dir] - 1 < GAP_BYTES;
+    if (ahead || !known[dir])
+        end[dir] = number;
+    known[dir] = true;
+    return ahead;
+}
+
+bool repair_runs_ahead(const repair_run *r) {
+    uint32_t end[2] = {0, 0};
+    bool known[2] = {false, false}, ahead = false;
+    for (size_t i = 0; i < r->f->npackets && !ahead; i++) {
+        const header_view *v = &r->views[i];
+        if (v->l4 == NULL || v->proto != PROTO_TCP)
+            continue;
+        unsigned flags = v->l4[13], payload = v->total > v->nheader ? v->total - v->nheader : 0;
+        uint32_t seq = get32(v->l4 + 4);
+        ahead =
+            advances(end, known, v->dir, seq) || (flags & TCP_ACK && advances(end, known, !v->dir, get32(v->l4 + 8)));
+        advances(end, known, v->dir, seq + payload + !!(flags & TCP_SYN) + !!(flags & TCP_FIN));
+    }
+    return ahead;
+}
+
+bool repair_gaps_hold(const repair_run *r) {
+    bool hold = true;
+    for (size_t i = 0; i < r->ngaps && hold; i++) {
+        const repair_gap *gap = &r->gaps[i];
+        const packet *p = &r->f->packets[gap->number];
+        packets_behind behind = {.f = r->f, .number = gap->number, .ipv6 = r->facts.ipv6};
+        header_view v = header_view_of(p, r->facts.ipv6);
+        tcp_segment g = {.dir = v.dir, .seq = get32(v.l4 + 4), .ack = get32(v.l4 + 8), .flags = v.l4[13]};
+        hold = gap->ack ? gap_before_ack(&behind, &g, gap->expected)
+                        : gap_before_segment(&behind, &g, gap->expected, r->facts.seen[!v.dir]);
+    }
+    return hold;
 }
