@@ -73,7 +73,7 @@ uint16_t classes_service(const classes *c, size_t label, unsigned proto, uint16_
 static status class_add(class_info *k, const flow *f, size_t npackets) {
     size_t n = f->npackets;
     service_add(k, &f->key);
-    losses_count(k, f);
+    losses_count(&k->losses, f);
     TRY(memory_grow(&k->flows, &k->nflows_capacity, k->nflows + 1, sizeof *k->flows));
     TRY(memory_grow(&k->shapes, &k->nshapes_capacity, k->nshapes + n, sizeof *k->shapes));
     k->flows[k->nflows++] = (class_flow){.first = k->nshapes, .n = n, .npackets = npackets};

@@ -26,6 +26,15 @@ typedef struct class_service {
 } class_service;
 enum { CLASS_SERVICES = 16 };
 
+/* What happened to TCP segments with data between their sender and the observer. */
+enum { CLASS_DELAYS = 256 };
+typedef struct class_losses {
+    uint64_t nsegments, nagain; /* all; those whose bytes had all come before */
+    uint64_t nlate, nunseen;    /* those that later ones overtook; gaps that never filled, though acknowledged */
+    uint64_t ndelays;
+    int64_t delays[CLASS_DELAYS]; /* nanoseconds from the segment that came first to the late one; the first of them */
+} class_losses;
+
 typedef struct class_info {
     size_t nflows, nflows_capacity;
     class_flow *flows;
@@ -36,7 +45,7 @@ typedef struct class_info {
     int64_t *gaps[4];                   /* nanoseconds */
     size_t nservices;                   /* above CLASS_SERVICES: so many that they do not tell the class */
     class_service services[CLASS_SERVICES];
-    uint64_t nsegments, nagain; /* TCP segments with data, and those whose bytes had all been sent before */
+    class_losses losses;
 } class_info;
 
 typedef struct classes {
@@ -57,9 +66,10 @@ int64_t classes_gap(const classes *c, size_t label, unsigned dir_before, unsigne
 /* The class's service port that differs from `chosen` in the fewest bits, the more frequent of two; `chosen` itself for
  * a class without services, or with too many to be one of them. */
 uint16_t classes_service(const classes *c, size_t label, unsigned proto, uint16_t chosen);
-/* losses.c: count a training flow's retransmissions, and draw as many for a generated flow (votes: of its packets). */
-void losses_count(class_info *k, const flow *f);
-status losses_add(const class_info *k, rng *r, flow *f, packet_votes **votes, size_t *capacity);
+/* losses.c: count what happened to a training flow's segments, and draw as much for a generated flow (votes: of its
+ * packets), which may become longer or shorter. Rules of check.h that held hold afterwards. */
+void losses_count(class_losses *c, const flow *f);
+status losses_add(const class_losses *c, rng *r, flow *f, packet_votes **votes, size_t *capacity);
 /* A conversation given by hand, "S> S< > P517>", of at most limit packets. what: whose it is, for messages. */
 status shape_parse(const char *text, const char *what, packet_shape *shapes, size_t limit, size_t *n);
 

@@ -44,10 +44,9 @@ static status add_text(sha256_state *s, const char *text) {
     return sha256_add(s, text, strlen(text) + 1);
 }
 
-/* Of a class: service ports, how often segments are sent again, lengths, shapes and gaps. */
+/* Of a class: service ports, losses, lengths, shapes and gaps. */
 static status add_class(sha256_state *s, const class_info *c) {
-    uint64_t sent[2] = {c->nsegments, c->nagain};
-    status st = sha256_add(s, sent, sizeof sent);
+    status st = sha256_add(s, &c->losses, sizeof c->losses);
     for (size_t i = 0; i < c->nservices && i < CLASS_SERVICES && !st; i++) {
         uint64_t service[3] = {c->services[i].proto, c->services[i].port, c->services[i].nflows};
         st = sha256_add(s, service, sizeof service);

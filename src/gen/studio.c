@@ -299,7 +299,7 @@ status studio_finish(const studio *s, finisher *f, const batch_rows *b, uint64_t
         draw_gaps(s, l->label, number, &f->raw);
     if (s->layout == &layout_relative) { /* raw bits have no numbers that could be sent again */
         rng r = rng_make(s->p->seed, number, RNG_LOSS);
-        TRY(losses_add(&s->k->info[l->label], &r, &f->raw, &f->votes, &f->votes_capacity));
+        TRY(losses_add(&s->k->info[l->label].losses, &r, &f->raw, &f->votes, &f->votes_capacity));
         checksum_fill_flow(&f->raw); /* right by construction */
     }
     f->raw.label = (int32_t)l->label;

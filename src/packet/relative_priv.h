@@ -5,7 +5,7 @@
 
 #include "packet/connection_priv.h"
 #include "packet/layout_priv.h"
-#include "packet/tcp_options_priv.h"
+#include "packet/tcp_options.h"
 
 enum { RELATIVE_OPTIONS = 12, RELATIVE_ESCAPE_BYTES = 32, RELATIVE_CELLS = 392 + 8 * RELATIVE_ESCAPE_BYTES };
 

@@ -1,6 +1,6 @@
-/* TCP options: walking and writing (see tcp_options_priv.h). */
+/* TCP options: walking and writing (see tcp_options.h). */
 #include <string.h>
-#include "packet/tcp_options_priv.h"
+#include "packet/tcp_options.h"
 
 static bool length_fits(unsigned kind, unsigned nbytes) {
     switch (kind) {

@@ -6,7 +6,7 @@
 #define ND_PACKET_TCP_RULES_PRIV_H
 
 #include "packet/connection_priv.h"
-#include "packet/tcp_options_priv.h"
+#include "packet/tcp_options.h"
 
 enum { TCP_NS = 256, TCP_ECN = TCP_ECE | TCP_CWR | TCP_NS, TCP_RESERVED = 0xe00 };
 

@@ -1,4 +1,4 @@
-/* Retransmissions: counted in training flows, drawn for generated ones without breaking a rule; service ports. */
+/* Losses: counted in training flows, drawn for generated ones without breaking a rule; service ports. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,13 +12,15 @@
 
 enum { ROUNDS = 40, MS = 1000000 };
 
+static const uint8_t plain_options[] = {2, 4, 5, 180, 3, 3, 0, 1}, block_options[] = {2, 4, 5, 180, 4, 2, 1, 1};
+
 static void add(flow *f, unsigned dir, uint32_t seq, uint32_t ack, unsigned flags, unsigned payload) {
     static const uint8_t address[2][4] = {{198, 51, 100, 7}, {192, 0, 2, 1}};
     static const uint16_t port[2] = {40000, 8443};
     packet p = {.time_ns = (int64_t)(f->npackets + 1) * 10 * MS, .dir = (uint8_t)dir, .nheader = 40};
     bool syn = flags & TCP_SYN;
     uint8_t *h = p.header, *l4 = h + 20;
-    p.nheader = syn ? 44 : 40;
+    p.nheader = syn ? 48 : 40;
     h[0] = 0x45;
     put16(h + 2, p.nheader + payload);
     put16(h + 4, (unsigned)f->npackets + 1);
@@ -30,17 +32,17 @@ static void add(flow *f, unsigned dir, uint32_t seq, uint32_t ack, unsigned flag
     put16(l4 + 2, port[!dir]);
     put32(l4 + 4, seq);
     put32(l4 + 8, ack);
-    l4[12] = syn ? 0x60 : 0x50;
+    l4[12] = syn ? 0x70 : 0x50;
     l4[13] = (uint8_t)flags;
     put16(l4 + 14, 60000);
     if (syn)
-        memcpy(l4 + 20, (const uint8_t[]){2, 4, 5, 180}, 4);
+        memcpy(l4 + 20, plain_options, sizeof plain_options);
     p.wire_len = p.nheader + payload;
     assert_int_equal(flow_add(f, &p), ST_OK);
 }
 
 /* A download: handshake, a request, rounds of two segments and an acknowledgement, and the end. */
-static void make_flow(flow *f) {
+static void make_flow(flow *f, bool blocks) {
     uint32_t seq = 5001;
     flow_init(f);
     add(f, 0, 1000, 0, TCP_SYN, 0);
@@ -55,48 +57,136 @@ static void make_flow(flow *f) {
     add(f, 1, seq, 1101, TCP_FIN | TCP_ACK, 0);
     add(f, 0, 1101, seq + 1, TCP_FIN | TCP_ACK, 0);
     add(f, 1, seq + 1, 1102, TCP_ACK, 0);
+    for (size_t i = 0; i < 2 && blocks; i++)
+        memcpy(f->packets[i].header + 40, block_options, sizeof block_options);
     checksum_fill_flow(f);
     f->key = flow_key_of(&f->packets[0]);
 }
 
-static void test_losses(void **state) {
-    flow f;
-    check_counts before = {.flows = 0}, after = {.flows = 0};
-    class_info counted = {.nflows = 0}, rate = {.nsegments = 10, .nagain = 2}, again = {.nflows = 0};
-    size_t capacity = 0, npackets;
-    packet_votes *votes = NULL;
-    make_flow(&f);
-    npackets = f.npackets;
-    check_flow(&f, CHECK_PAYLOAD_MADE, &before, NULL);
-    assert_int_equal(before.rows_pass, npackets);
-    losses_count(&counted, &f);
-    assert_int_equal(counted.nsegments, 2 * ROUNDS + 1);
-    assert_int_equal(counted.nagain, 0);
+static bool is_equal(const class_losses *a, const class_losses *b) {
+    return a->nsegments == b->nsegments && a->nagain == b->nagain && a->nlate == b->nlate && a->nunseen == b->nunseen;
+}
 
-    /* At a rate of nothing, nothing happens. */
-    rng r = rng_make(1, 1, RNG_LOSS);
-    assert_int_equal(losses_add(&counted, &r, &f, &votes, &capacity), ST_OK);
-    assert_int_equal(f.npackets, npackets);
+static class_losses counted(const flow *f) {
+    class_losses c = {.nsegments = 0};
+    losses_count(&c, f);
+    return c;
+}
 
-    assert_int_equal(memory_grow(&votes, &capacity, npackets, sizeof *votes), ST_OK);
-    memset(votes, 0, npackets * sizeof *votes);
-    assert_int_equal(losses_add(&rate, &r, &f, &votes, &capacity), ST_OK);
-    size_t nagain = f.npackets - npackets;
-    assert_in_range(nagain, ROUNDS / 5, ROUNDS);
-    losses_count(&again, &f);
-    assert_int_equal(again.nagain, nagain);
-    assert_int_equal(again.nsegments, 2 * ROUNDS + 1 + nagain);
-
-    /* Every rule holds as before, and a copy comes a timeout after what went before it. */
-    checksum_fill_flow(&f);
-    check_flow(&f, CHECK_PAYLOAD_MADE, &after, NULL);
+static void assert_rules_hold(const flow *f, const char *what) {
+    check_counts c = {.flows = 0};
+    check_flow(f, CHECK_PAYLOAD_MADE, &c, NULL);
     for (int rule = 0; rule < CHECK_COUNT; rule++)
-        assert_int_equal(after.failed[rule], 0);
-    size_t nlate = 0;
+        if (c.failed[rule] > 0)
+            fail_msg("%s: %llu packets fail %s", what, (unsigned long long)c.failed[rule], check_rules[rule].name);
+}
+
+/* What is drawn at a rate is counted again afterwards, breaks no rule, and repair leaves it alone. */
+static void test_losses(void **state) {
+    enum { SEEDS = 20, SEGMENTS = 2 * ROUNDS + 1 };
+    static const struct {
+        const char *name;
+        bool blocks;
+        class_losses rate;
+        unsigned least, most; /* of what came of it, in all flows, by the segments it could have come of */
+    } table[] = {
+        {"none", true, {.nsegments = 10}, 0, 0},
+        {"again", false, {.nsegments = 10, .nagain = 2}, 15, 25},
+        {"late", false, {.nsegments = 10, .nlate = 2, .ndelays = 2, .delays = {5 * MS, 90 * MS}}, 3, 15},
+        {"late, with blocks", true, {.nsegments = 10, .nlate = 2, .ndelays = 2, .delays = {5 * MS, 90 * MS}}, 3, 15},
+        {"unseen", true, {.nsegments = 10, .nunseen = 2}, 10, 25},
+        {"all",
+         true,
+         {.nsegments = 20, .nagain = 1, .nlate = 4, .nunseen = 1, .ndelays = 1, .delays = {33 * MS}},
+         8,
+         30},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        uint64_t nlost = 0, nblocks = 0;
+        for (uint64_t seed = 0; seed < SEEDS; seed++) {
+            flow f;
+            size_t capacity = 0;
+            packet_votes *votes = NULL;
+            make_flow(&f, table[i].blocks);
+            size_t npackets = f.npackets;
+            assert_rules_hold(&f, "before");
+            class_losses before = counted(&f);
+            assert_int_equal(before.nsegments, SEGMENTS);
+            assert_int_equal(before.nagain + before.nlate + before.nunseen, 0);
+            assert_int_equal(memory_grow(&votes, &capacity, npackets, sizeof *votes), ST_OK);
+            for (size_t k = 0; k < npackets; k++)
+                votes[k] = (packet_votes){.weight = {(float)f.packets[k].dir}};
+            rng r = rng_make(seed, 1, RNG_LOSS);
+            assert_int_equal(losses_add(&table[i].rate, &r, &f, &votes, &capacity), ST_OK);
+            checksum_fill_flow(&f);
+            assert_rules_hold(&f, table[i].name);
+            class_losses after = counted(&f);
+            assert_true(after.nagain == 0 || table[i].rate.nagain > 0);
+            assert_true(after.nlate == 0 || table[i].rate.nlate > 0);
+            assert_true(after.nunseen == 0 || table[i].rate.nunseen > 0);
+            assert_int_equal(after.nsegments, before.nsegments + f.npackets - npackets);
+            for (size_t k = 1; k < f.npackets; k++) {
+                assert_true(f.packets[k].time_ns > f.packets[k - 1].time_ns);
+                assert_true(votes[k].weight[0] == (float)f.packets[k].dir);
+                nblocks += f.packets[k].nheader == 52;
+            }
+            repair_counts repaired = {.flows = 0};
+            assert_int_equal(repair_flow(&f, votes, &repaired), ST_OK);
+            assert_int_equal(repaired.packets_changed + repaired.packets_dropped, 0);
+            class_losses left = counted(&f);
+            assert_true(is_equal(&after, &left));
+            nlost += after.nagain + after.nlate + after.nunseen;
+            free(votes);
+            flow_clear(&f);
+        }
+        if (nlost * 100 < table[i].least * SEEDS * SEGMENTS || nlost * 100 > table[i].most * SEEDS * SEGMENTS)
+            fail_msg("%s: %llu of %d segments", table[i].name, (unsigned long long)nlost, SEEDS * SEGMENTS);
+        assert_true((nblocks > 0) == (table[i].blocks && table[i].rate.nlate > 0));
+    }
+}
+
+/* A retransmission comes a timeout after what went before it. */
+static void test_timeout(void **state) {
+    flow f;
+    size_t capacity = 0, nlate = 0;
+    packet_votes *votes = NULL;
+    class_losses rate = {.nsegments = 10, .nagain = 2};
+    rng r = rng_make(1, 1, RNG_LOSS);
+    make_flow(&f, false);
+    assert_int_equal(memory_grow(&votes, &capacity, f.npackets, sizeof *votes), ST_OK);
+    assert_int_equal(losses_add(&rate, &r, &f, &votes, &capacity), ST_OK);
+    class_losses c = counted(&f);
     for (size_t i = 1; i < f.npackets; i++)
         nlate += f.packets[i].time_ns - f.packets[i - 1].time_ns >= 200 * MS;
-    assert_in_range(nlate, nagain / 2, nagain);
+    assert_in_range(c.nagain, ROUNDS / 5, ROUNDS);
+    assert_in_range(nlate, c.nagain / 2, c.nagain);
     free(votes);
+    flow_clear(&f);
+}
+
+/* Segments by hand: what each counts as, and by how much it is late. */
+static void test_count(void **state) {
+    flow f;
+    flow_init(&f);
+    add(&f, 0, 1000, 0, TCP_SYN, 0);
+    add(&f, 1, 5000, 1001, TCP_SYN | TCP_ACK, 0);
+    add(&f, 1, 5001, 1001, TCP_ACK, 100);
+    add(&f, 1, 5301, 1001, TCP_ACK, 100); /* 200 bytes are missing */
+    add(&f, 0, 1001, 5101, TCP_ACK, 0);
+    add(&f, 1, 5101, 1001, TCP_ACK, 100); /* late by two packets */
+    add(&f, 1, 5201, 1001, TCP_ACK, 100); /* by three */
+    add(&f, 1, 5201, 1001, TCP_ACK, 100); /* again */
+    add(&f, 1, 5501, 1001, TCP_ACK, 100); /* 100 bytes are missing, */
+    add(&f, 0, 1001, 5601, TCP_ACK, 0);   /* but not at the other side */
+    add(&f, 1, 5901, 1001, TCP_ACK, 100); /* nobody knows */
+    class_losses c = counted(&f);
+    assert_int_equal(c.nsegments, 7);
+    assert_int_equal(c.nagain, 1);
+    assert_int_equal(c.nlate, 2);
+    assert_int_equal(c.nunseen, 1);
+    assert_int_equal(c.ndelays, 2);
+    assert_int_equal(c.delays[0], 20 * MS);
+    assert_int_equal(c.delays[1], 30 * MS);
     flow_clear(&f);
 }
 
@@ -114,6 +204,8 @@ static void test_services(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_losses),
+        cmocka_unit_test(test_timeout),
+        cmocka_unit_test(test_count),
         cmocka_unit_test(test_services),
     };
     return cmocka_run_group_tests_name("gen.losses", tests, NULL, NULL);

@@ -181,7 +181,7 @@ static void identity_tells_what_was_learnt(void **state) {
     assert_ok(identity_make(g.e, g.plan, g.classes, dataset_get_tables(g.real), &before));
     for (int i = 0; i < 6; i++) {
         k->services[0].port += i == 1;
-        k->nagain += i == 2;
+        k->losses.nagain += i == 2;
         k->flows[0].npackets += i == 3;
         k->shapes[3] ^= i == 4;
         k->gaps[1][0] += i == 5;

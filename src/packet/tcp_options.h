@@ -1,6 +1,6 @@
 /* TCP options (RFC 9293 3.1, 7323, 2018): walking a list and writing one. */
-#ifndef ND_PACKET_TCP_OPTIONS_PRIV_H
-#define ND_PACKET_TCP_OPTIONS_PRIV_H
+#ifndef ND_PACKET_TCP_OPTIONS_H
+#define ND_PACKET_TCP_OPTIONS_H
 
 #include "packet/packet.h"
 
