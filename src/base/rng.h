@@ -31,7 +31,7 @@ typedef enum rng_purpose {
     RNG_MEMORY,    /* evaluation: samples of equal size: item = repetition and set */
     RNG_VARIATION, /* evaluation: pairs of flows: item = label */
     RNG_PORT,      /* client port of a generated flow: item = flow number */
-    RNG_LOSS       /* retransmissions of a generated flow: item = flow number */
+    RNG_LOSS       /* what happens to a generated flow's segments: item = flow number */
 } rng_purpose;
 
 rng rng_make(uint64_t seed, uint64_t item, rng_purpose purpose);

@@ -16,6 +16,7 @@
 enum {
     HOLES = 16,
     FARTHEST = 1 << 24, /* beyond it a number is another connection's */
+    ACK_PACKETS = 1024, /* within which a segment is acknowledged */
     LATE_PACKETS = 64,  /* between the segment that comes first and the late one */
     LEAST = 64,         /* smaller segments are left: their message may need them in order */
     KEPT = 2,           /* segments of each side that begin its stream */
@@ -134,7 +135,7 @@ typedef struct flow_draft {
     flow *f;
     packet_votes **votes;
     size_t *capacity;
-    bool blocks; /* both SYNs permit selective acknowledgement */
+    bool seen[2], permits[2]; /* sides that are there, whose SYN permits selective acknowledgement */
 } flow_draft;
 
 static void take_out(flow_draft *d, size_t at) {
@@ -161,10 +162,10 @@ static void delay_from(flow *f, size_t first, int64_t by) {
         f->packets[k].time_ns += by;
 }
 
-/* The first packet of the other side after i that acknowledges all of it; npackets where there is none. */
+/* The first packet of the other side after i that acknowledges all of it; npackets where none near it does. */
 static size_t acknowledged_at(const flow *f, size_t i) {
     const packet *p = &f->packets[i];
-    for (size_t k = i + 1; k < f->npackets; k++)
+    for (size_t k = i + 1; k < f->npackets && k - i < ACK_PACKETS; k++)
         if (f->packets[k].dir != p->dir && acknowledges(&f->packets[k], segment_end(p) - 1))
             return tcp_flags(&f->packets[k]) & TCP_RST ? f->npackets : k;
     return f->npackets;
@@ -190,21 +191,18 @@ static packet sent_again(const packet *latest, const packet *lost, rng *r) {
     return p;
 }
 
-static size_t latest_before(const flow *f, size_t i, size_t at) {
-    size_t latest = i;
-    for (size_t k = i + 1; k < at; k++)
-        if (f->packets[k].dir == f->packets[i].dir && packet_proto(&f->packets[k]) == PROTO_TCP)
-            latest = k;
-    return latest;
+/* The latest segment of the side before packet `at`; `at` where there is none. */
+static size_t latest_before(const flow *f, unsigned dir, size_t at) {
+    for (size_t k = at; k-- > 0;)
+        if (f->packets[k].dir == dir && packet_proto(&f->packets[k]) == PROTO_TCP)
+            return k;
+    return at;
 }
 
 /* A copy of segment i comes a timeout later, and what acknowledges it as much later still. *i moves to the copy. */
 static status draw_again(flow_draft *d, size_t *i, rng *r) {
     flow *f = d->f;
-    size_t at = acknowledged_at(f, *i);
-    if (at == f->npackets)
-        return ST_OK;
-    size_t latest = latest_before(f, *i, at);
+    size_t at = acknowledged_at(f, *i), latest = latest_before(f, f->packets[*i].dir, at);
     packet p = sent_again(&f->packets[latest], &f->packets[*i], r);
     int64_t trip = f->packets[at].time_ns - f->packets[*i].time_ns;
     p.time_ns = f->packets[at - 1].time_ns + TIMEOUT_LEAST_NS +
@@ -236,12 +234,17 @@ static bool needs(const packet *k, const packet *p) {
     return k->dir != p->dir && (packet_payload(k) > 0 || tcp_flags(k) & TCP_FIN) && acknowledges(k, segment_start(p));
 }
 
-/* Make the acknowledgement one of what came before `missing`; left to right came behind it. */
-static void repeat_acknowledgement(packet *p, uint32_t missing, uint32_t left, uint32_t right, bool blocks) {
+/* Make the acknowledgement one of what came before `missing`; left to right came behind it. previous: the packet of its
+ * side before it: one that acknowledges as much has the same window, or the second would be an update of that. */
+static void repeat_acknowledgement(packet *p, const packet *previous, uint32_t missing, uint32_t left, uint32_t right,
+                                   bool blocks) {
     uint8_t *l4 = p->header + packet_ip_nheader(p);
     unsigned noptions = (l4[12] >> 4) * 4u - 20;
     put32(l4 + 8, missing);
-    if (!blocks || noptions + SACK_BYTES > TCP_OPTIONS_MAX || p->nheader + SACK_BYTES > PACKET_HEADER_MAX)
+    if (!(tcp_flags(previous) & TCP_SYN) && get32(packet_l4(previous) + 8) == missing)
+        memcpy(l4 + 14, packet_l4(previous) + 14, 2);
+    if (!blocks || noptions + SACK_BYTES > TCP_OPTIONS_MAX || packet_ip_nheader(p) + 20 + noptions != p->nheader ||
+        p->nheader + SACK_BYTES > PACKET_HEADER_MAX)
         return;
     uint8_t *block = p->header + p->nheader;
     static const uint8_t head[] = {TCP_OPTION_NOP, TCP_OPTION_NOP, TCP_OPTION_SACK, 10};
@@ -259,13 +262,11 @@ static status draw_late(flow_draft *d, const class_losses *c, size_t *i, rng *r)
     const packet lost = f->packets[*i];
     int64_t delay = c->delays[rng_below(r, (uint32_t)c->ndelays)];
     size_t first = follower(f, *i), at = first + 1;
-    if (first == 0)
-        return ST_OK;
     int64_t due = f->packets[first].time_ns + (delay > 0 ? delay : BEFORE_NS);
     while (at < f->npackets && at - first < LATE_PACKETS && f->packets[at].time_ns < due &&
            !needs(&f->packets[at], &lost))
         at++;
-    size_t latest = latest_before(f, *i, at);
+    size_t latest = latest_before(f, f->packets[*i].dir, at);
     packet p = sent_again(&f->packets[latest], &lost, r);
     p.time_ns = due;
     if (at < f->npackets && f->packets[at].time_ns <= due)
@@ -276,7 +277,8 @@ static status draw_late(flow_draft *d, const class_losses *c, size_t *i, rng *r)
         if (between->dir == lost.dir)
             right = (int32_t)(segment_end(between) - right) > 0 ? segment_end(between) : right;
         else if (acknowledges(between, segment_start(&lost)))
-            repeat_acknowledgement(between, segment_start(&lost), segment_end(&lost), right, d->blocks);
+            repeat_acknowledgement(between, &f->packets[latest_before(f, !lost.dir, k)], segment_start(&lost),
+                                   segment_end(&lost), right, d->permits[0] && d->permits[1]);
     }
     packet_votes votes = (*d->votes)[latest];
     take_out(d, *i);
@@ -284,24 +286,22 @@ static status draw_late(flow_draft *d, const class_losses *c, size_t *i, rng *r)
     return put_in(d, at - 1, &p, votes);
 }
 
-/* Segment i is not there, where the other side, if it was captured, acknowledges it and its own goes on behind it. */
-static void draw_unseen(flow_draft *d, size_t i, const bool seen[2]) {
-    const flow *f = d->f;
+/* May segment i be unseen? The other side, if it was captured, acknowledges it, and its own goes on behind it. */
+static bool is_missed(const flow *f, size_t i, const bool seen[2]) {
     const packet *p = &f->packets[i];
     bool acknowledged = !seen[!p->dir], goes_on = false;
     for (size_t k = i + 1; k < f->npackets && k - i < LATE_PACKETS && !(acknowledged && goes_on); k++) {
         const packet *next = &f->packets[k];
         if (packet_proto(next) != PROTO_TCP || tcp_flags(next) & (TCP_SYN | TCP_RST))
-            return;
+            return false;
         if (next->dir != p->dir)
             acknowledged |= acknowledges(next, segment_end(p) - 1);
         else if (segment_start(next) == segment_end(p))
             goes_on = true;
         else
-            return;
+            return false;
     }
-    if (acknowledged && goes_on)
-        take_out(d, i);
+    return acknowledged && goes_on;
 }
 
 static bool permits_blocks(const packet *syn) {
@@ -316,34 +316,62 @@ static bool permits_blocks(const packet *syn) {
     return false;
 }
 
+enum { AGAIN = 1, LATE = 2, UNSEEN = 4 };
+
+/* What can happen to segment i, the nth with data of its side. */
+static unsigned fates(const flow_draft *d, size_t i, unsigned nth) {
+    const packet *p = &d->f->packets[i];
+    unsigned can = acknowledged_at(d->f, i) < d->f->npackets ? AGAIN : 0;
+    if (nth < KEPT || packet_payload(p) < LEAST || tcp_flags(p) & TCP_FIN)
+        return can;
+    return can | (follower(d->f, i) > 0 ? LATE : 0) | (is_missed(d->f, i, d->seen) ? UNSEEN : 0);
+}
+
+/* How likely is it for those to which it can happen, so that n of nall do on average? */
+static double chance(uint64_t n, uint64_t nall, size_t nsegments, size_t ncan) {
+    double mean = (double)n / (double)nall * (double)nsegments;
+    return ncan == 0 ? 0 : mean < 0.5 * (double)ncan ? mean / (double)ncan : 0.5;
+}
+
+static void survey(flow_draft *d) {
+    for (size_t i = 0; i < d->f->npackets; i++) {
+        const packet *p = &d->f->packets[i];
+        d->seen[p->dir] = true;
+        if (packet_proto(p) == PROTO_TCP && tcp_flags(p) & TCP_SYN)
+            d->permits[p->dir] = permits_blocks(p);
+    }
+}
+
 status losses_add(const class_losses *c, rng *r, flow *f, packet_votes **votes, size_t *capacity) {
     flow_draft d = {.f = f, .votes = votes, .capacity = capacity};
-    bool seen[2] = {false, false}, permitted[2] = {false, false};
-    unsigned nsegments[2] = {0, 0};
-    if (f->key.proto != PROTO_TCP || c->nsegments == 0)
+    size_t nsegments = 0, nagain = 0, nlate = 0, nunseen = 0;
+    unsigned nth[2] = {0, 0};
+    if (f->key.proto != PROTO_TCP || c->nagain + c->nlate + c->nunseen == 0)
         return ST_OK;
+    survey(&d);
+    for (size_t i = 0; i < f->npackets; i++)
+        if (is_data(&f->packets[i])) {
+            unsigned can = fates(&d, i, nth[f->packets[i].dir]++);
+            nsegments++;
+            nagain += (can & AGAIN) != 0;
+            nlate += (can & LATE) != 0;
+            nunseen += (can & UNSEEN) != 0;
+        }
+    double again = chance(c->nagain, c->nsegments, nsegments, nagain);
+    double late = chance(c->nlate, c->nsegments, nsegments, nlate);
+    double unseen = chance(c->nunseen, c->nsegments, nsegments, nunseen);
+    memset(nth, 0, sizeof nth);
     for (size_t i = 0; i < f->npackets; i++) {
-        const packet *p = &f->packets[i];
-        seen[p->dir] = true;
-        if (packet_proto(p) == PROTO_TCP && tcp_flags(p) & TCP_SYN)
-            permitted[p->dir] = permits_blocks(p);
-    }
-    d.blocks = permitted[0] && permitted[1];
-    double n = (double)c->nsegments;
-    double again = (double)c->nagain / n, late = again + (double)c->nlate / n, unseen = late + (double)c->nunseen / n;
-    for (size_t i = 0; i < f->npackets; i++) {
-        const packet *p = &f->packets[i];
-        if (!is_data(p))
+        if (!is_data(&f->packets[i]))
             continue;
-        bool first = nsegments[p->dir]++ < KEPT,
-             whole = !first && packet_payload(p) >= LEAST && !(tcp_flags(p) & TCP_FIN);
-        double draw = rng_uniform(r);
-        if (draw < again)
+        unsigned can = fates(&d, i, nth[f->packets[i].dir]++);
+        bool is_again = rng_uniform(r) < again, is_late = rng_uniform(r) < late, is_unseen = rng_uniform(r) < unseen;
+        if (is_again && can & AGAIN)
             TRY(draw_again(&d, &i, r));
-        else if (draw < late && whole && c->ndelays > 0)
+        else if (is_late && can & LATE)
             TRY(draw_late(&d, c, &i, r));
-        else if (draw >= late && draw < unseen && whole)
-            draw_unseen(&d, i, seen);
+        else if (is_unseen && can & UNSEEN)
+            take_out(&d, i);
     }
     return ST_OK;
 }

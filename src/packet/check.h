@@ -2,8 +2,8 @@
  * repair says what it changed.
  *
  * Two trees: what one packet says of itself, bottom up, and what the packets of a flow say of each other. Every rule
- * passes on well-formed complete captures. Captures that miss packets fail the state rules (numbers run ahead of what
- * was seen), so the figures of the real training flows are printed beside the generated ones. Nothing in a packet is
+ * passes on well-formed captures. Where one misses so many packets that nothing bears its numbers out it fails the
+ * state rules, so the figures of the real training flows are printed beside the generated ones. Nothing in a packet is
  * trusted: any bytes under any nheader may be checked. docs/repair.md describes every rule. */
 #ifndef ND_PACKET_CHECK_H
 #define ND_PACKET_CHECK_H
@@ -32,11 +32,12 @@ typedef enum check_rule {
     CHECK_IP_ID,      /* IPv4: a datagram that may be fragmented does not repeat the previous one's */
     CHECK_HANDSHAKE,  /* SYN, SYN-ACK, ACK where the flow starts with a SYN; no SYN later */
     CHECK_RESET,      /* nothing after the own RST; what was on its way after the peer's; the refusing RST's numbers */
-    CHECK_SEQ,        /* expected, on a segment boundary (retransmission), or one before expected (keep-alive) */
-    CHECK_FIN,        /* no data after the own FIN, and one FIN */
-    CHECK_ACK,        /* on a segment boundary of the peer; only not backwards where the peer was never captured */
-    CHECK_WINDOW,     /* not taken back to nothing; no data into a shut one */
-    CHECK_REPEAT,     /* an acknowledgement without data says something new, or was asked for */
+    CHECK_SEQ,    /* expected, on a segment boundary (retransmission), one before expected (keep-alive), or over a gap
+                     that what follows bears out */
+    CHECK_FIN,    /* no data after the own FIN, and one FIN */
+    CHECK_ACK,    /* on a segment boundary of the peer; only not backwards where the peer was never captured */
+    CHECK_WINDOW, /* not taken back to nothing; no data into a shut one */
+    CHECK_REPEAT, /* an acknowledgement without data says something new, or was asked for */
     CHECK_NEGOTIATED, /* MSS, window scale, SACK-permitted on SYNs only; options in use were offered by both */
     CHECK_TIMESTAMPS, /* TSval never runs back; TSecr is one that the peer sent */
     CHECK_SACK,       /* blocks within what was sent and not yet acknowledged */

@@ -197,7 +197,7 @@ static void note_gap(repair_run *r, uint32_t expected, bool ack) {
     r->gaps[r->ngaps++] = (repair_gap){.number = r->nkept, .expected = expected, .ack = ack};
 }
 
-/* A RST may repeat the number of the SYN. */
+/* A RST and a probe may repeat the number of the SYN. */
 static uint32_t new_seq(repair_run *r, repair_draft *x) {
     unsigned dir = x->dir;
     const connection_side *was = &r->was.side[dir], *now = &r->now.connection.side[dir];
@@ -205,6 +205,9 @@ static uint32_t new_seq(repair_run *r, repair_draft *x) {
     int index = connection_index(was, x->came.seq);
     if (x->kind == SEGMENT_RST && index > 0 && own->opened && connection_number(now, (unsigned)index) == own->isn)
         return own->isn;
+    if (x->kind == SEGMENT_OTHER && x->payload == 0 && own->opened && now->next - 1 == own->isn &&
+        connection_keep_alive(was, x->came.seq, 0, x->came.flags))
+        return own->isn; /* a probe before any data */
     if (index >= 0)
         return moved(r, dir, x->came.seq, (unsigned)index);
     if (now->nboundaries > 0 && connection_keep_alive(was, x->came.seq, x->payload, x->came.flags))

@@ -118,6 +118,7 @@ static const scene scenes[] = {
      0,
      {OPEN, L(0, A | P, 1, 1, 20), L(1, A, 1, 21, 0), L(0, A, 20, 1, 0)},
      {{0}}},
+    {"a probe before any data is answered", 5, 0, {OPEN, L(0, A, 0, 1, 0), L(1, A, 1, 1, 0)}, {{0}}},
     {"one direction",
      5,
      0,
