@@ -108,7 +108,7 @@ status trainer_list_run(trainer *t) {
     }
     add(run, "data.max_packets", "%lld", (long long)t->e->data.max_packets);
     add_list(run, "data.holdout", &t->e->data.holdout);
-    add(run, "the dataset's flows", "%016llx", (unsigned long long)t->data->hash);
+    add(run, "the dataset's flows and prompts", "%016llx", (unsigned long long)t->data->hash);
     return ST_OK;
 }
 
