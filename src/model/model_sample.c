@@ -3,6 +3,7 @@
  * A row exists or not by the caller's word: the layout's "valid" cell is set in every prediction, and so in what the
  * sampler makes of it. Given rows are in x as they are, as they were in training. No other cell is touched until the
  * end: vacant cells were trained towards 0. */
+#include <math.h>
 #include <string.h>
 #include "base/memory.h"
 #include "model/model_priv.h"
@@ -31,6 +32,15 @@ static void force_valid(const sampling *g, float *x0) {
             x0[(i * c->packets + row) * c->cells + valid->first] = row < g->r->nexist[i] ? 1 : -1;
 }
 
+/* What is no number would come out as a valid bit. */
+static status check_finite(const sampling *g, size_t n, const float *x0) {
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(x0[i]))
+            return FAIL(ST_RANGE, "the model's prediction at time %g is %f: its weights, or its LoRA's, are too large",
+                        (double)g->times[0], (double)x0[i]);
+    return ST_OK;
+}
+
 static status predict_with(const sampling *g, const float *x, const float *text, float *x0) {
     const sample_request *r = g->r;
     nn_begin(g->s, false);
@@ -40,7 +50,7 @@ static status predict_with(const sampling *g, const float *x, const float *text,
     tensor *y = model_predict(g->s, g->m, &in);
     TRY(nn_status(g->s));
     memcpy(x0, y->data, y->n * sizeof *x0);
-    return ST_OK;
+    return check_finite(g, y->n, x0);
 }
 
 /* Classifier-free guidance (Ho and Salimans 2022): away from what would be predicted without prompt. */
