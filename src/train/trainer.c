@@ -111,9 +111,9 @@ status trainer_check_same(trainer *t, uint64_t hash, const char *what) {
 status trainer_open(trainer **out, const experiment *e, comm *c) {
     static const char *const mode[] = {[TRAIN_BASE] = "base", [TRAIN_CONTROL] = "control", [TRAIN_LORA] = "lora"};
     trainer *t = NULL;
-    *out = NULL;
-    TRY(comm_agree(c, NEW(1, &t)));
+    status st = NEW(1, &t);
     *out = t;
+    TRY(comm_agree(c, st));
     t->e = e;
     t->c = c;
     t->mode = mode[e->train.mode];
