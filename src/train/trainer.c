@@ -104,7 +104,10 @@ status trainer_check_same(trainer *t, uint64_t hash, const char *what) {
     uint64_t largest[2] = {hash, ~hash}; /* the second finds the smallest */
     TRY(comm_max_u64(t->c, largest, 2));
     if (largest[0] != ~largest[1])
-        return FAIL(ST_IO, "the ranks do not all have the same %s: do they see the same files?", what);
+        return FAIL(
+            ST_IO,
+            "the ranks do not all have the same %s: do they see the same files, and are their processors of one kind?",
+            what);
     return ST_OK;
 }
 
