@@ -32,15 +32,6 @@ static void force_valid(const sampling *g, float *x0) {
             x0[(i * c->packets + row) * c->cells + valid->first] = row < g->r->nexist[i] ? 1 : -1;
 }
 
-/* What is no number would come out as a valid bit. */
-static status check_finite(const sampling *g, size_t n, const float *x0) {
-    for (size_t i = 0; i < n; i++)
-        if (!isfinite(x0[i]))
-            return FAIL(ST_RANGE, "the model's prediction at time %g is %f: its weights, or its LoRA's, are too large",
-                        (double)g->times[0], (double)x0[i]);
-    return ST_OK;
-}
-
 static status predict_with(const sampling *g, const float *x, const float *text, float *x0) {
     const sample_request *r = g->r;
     nn_begin(g->s, false);
@@ -50,21 +41,34 @@ static status predict_with(const sampling *g, const float *x, const float *text,
     tensor *y = model_predict(g->s, g->m, &in);
     TRY(nn_status(g->s));
     memcpy(x0, y->data, y->n * sizeof *x0);
-    return check_finite(g, y->n, x0);
+    return ST_OK;
+}
+
+/* What is no number would come out as a valid bit. */
+static status check_finite(const sampling *g, size_t n, const float *x0) {
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(x0[i]))
+            return FAIL(
+                ST_RANGE,
+                "the model's prediction at time %g is %f: its weights, its LoRA's or the guidance are too large",
+                (double)g->times[0], (double)x0[i]);
+    return ST_OK;
 }
 
 /* Classifier-free guidance (Ho and Salimans 2022): away from what would be predicted without prompt. */
 static status predict(void *user, const float *x, float t, float *x0) {
     const sampling *g = user;
     const model_config *c = &g->m->config;
+    size_t total = g->r->n * c->packets * c->cells;
     for (size_t i = 0; i < g->r->n; i++)
         g->times[i] = t;
     TRY(predict_with(g, x, g->r->text, x0));
     if (g->unguided) {
         TRY(predict_with(g, x, g->null_text, g->unguided));
-        for (size_t i = 0; i < g->r->n * c->packets * c->cells; i++)
+        for (size_t i = 0; i < total; i++)
             x0[i] = g->unguided[i] + g->r->guidance * (x0[i] - g->unguided[i]);
     }
+    TRY(check_finite(g, total, x0));
     force_valid(g, x0);
     return ST_OK;
 }
