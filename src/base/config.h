@@ -65,6 +65,10 @@ const char *text_map_get(const text_map *m, const char *key);
 bool text_list_has(const text_list *l, const char *item);
 status text_list_add(text_list *l, const char *item); /* copies item */
 void text_list_clear(text_list *l);
+/* A list as one text and back: commas between the items, a backslash before a comma or backslash inside of one. join:
+ * caller frees. parse appends. */
+char *text_list_join(const text_list *l);
+status text_list_parse(const char *text, text_list *l);
 /* How far na characters are from nb others (optimal string alignment): the fewest that are inserted, deleted, replaced
  * or swapped with their neighbour. Longer texts are compared by their first 64. */
 size_t text_distance(const char *a, size_t na, const char *b, size_t nb);

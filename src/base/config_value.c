@@ -163,7 +163,7 @@ static char *take_until(const char **text, const char *ends) {
     return part;
 }
 
-static status parse_list(const char *text, text_list *list) {
+status text_list_parse(const char *text, text_list *list) {
     if (!*text)
         return ST_OK;
     for (;; text++) {
@@ -174,6 +174,22 @@ static status parse_list(const char *text, text_list *list) {
         if (!*text)
             return ST_OK;
     }
+}
+
+char *text_list_join(const text_list *list) {
+    size_t nbytes = 1;
+    for (size_t i = 0; i < list->n; i++)
+        nbytes += 2 * strlen(list->item[i]) + 1;
+    char *text = text_format("%*s", (int)nbytes, ""), *to = text; /* room for all */
+    for (size_t i = 0; i < list->n; i++) {
+        if (i > 0)
+            *to++ = ',';
+        for (const char *from = list->item[i]; *from; *to++ = *from++)
+            if (*from == ',' || *from == '\\')
+                *to++ = '\\';
+    }
+    *to = 0;
+    return text;
 }
 
 static status parse_map(const char *text, const char *what, text_map *map) {
@@ -214,7 +230,7 @@ static status set_list(const config_given *given, const char *what, text_list *t
     if (given->form == FORM_MAP)
         return FAIL(ST_USAGE, "%s: a list is wanted, not a map", what);
     text_list list = {0};
-    status st = given->form == FORM_LIST ? copy_list(&given->list, &list) : parse_list(given->scalar, &list);
+    status st = given->form == FORM_LIST ? copy_list(&given->list, &list) : text_list_parse(given->scalar, &list);
     if (st != ST_OK) {
         text_list_clear(&list);
         return st;

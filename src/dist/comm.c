@@ -310,7 +310,7 @@ static status gather_room(const uint64_t *sizes64, int n, char **all, size_t *si
 static status gather_many(comm *c, const void *bytes, size_t nbytes, int root, char **all, size_t *sizes) {
     status st = ST_OK;
     uint64_t *sizes64 = NULL;
-    TRY(comm_agree(c, NEW((size_t)c->size, &sizes64)));
+    TRY_TO(end, comm_agree(c, NEW((size_t)c->size, &sizes64)));
     TRY_TO(end, c->layer->gather_sizes(c, nbytes, root, sizes64));
     if (c->rank == root)
         st = gather_room(sizes64, c->size, all, sizes);
@@ -348,12 +348,16 @@ static status agree_at_end(comm *c, status st, bool *alone) {
     if (*alone)
         return st;
     bool failed = st != ST_OK && st != ST_STOPPED, late = false;
+    char message[COMM_MESSAGE_NBYTES];
     int key;
+    snprintf(message, sizeof message, "%s", status_message());
     comm_enter(c, "last agreement", true);
     status sent =
         comm_leave(c, c->layer->least_at_end(c, agreement_key(c, st), failed ? c->finish_seconds : -1, &key, &late));
     if (sent != ST_OK || late) {
         *alone = true;
+        if (failed) /* that the others are gone is not what went wrong */
+            status_set_message(message);
         return failed ? st : sent;
     }
     if (key == 2 * c->size)
@@ -427,21 +431,17 @@ struct work {
 status work_open(comm *c, uint64_t nitems, work **out) {
     work *w = NULL;
     *out = NULL;
-    TRY(comm_agree(c, NEW(1, &w)));
-    *w = (work){.c = c, .n = nitems};
-    if (c->size > 1) {
-        status st = check_usable(c);
-        if (st == ST_OK) {
-            comm_enter(c, "opening of shared work", true);
-            st = comm_leave(c, c->layer->counter_open(c, &w->counter));
-        }
-        if (st != ST_OK) {
-            memory_free(&w);
-            return st;
-        }
+    status st = comm_agree(c, NEW(1, &w));
+    if (st == ST_OK)
+        *w = (work){.c = c, .n = nitems};
+    if (st == ST_OK && c->size > 1) {
+        comm_enter(c, "opening of shared work", true);
+        st = comm_leave(c, c->layer->counter_open(c, &w->counter));
     }
+    if (st != ST_OK)
+        memory_free(&w);
     *out = w;
-    return ST_OK;
+    return st;
 }
 
 status work_next(work *w, uint64_t *item) {

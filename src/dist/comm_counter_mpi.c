@@ -97,9 +97,13 @@ static void abandon(mpi_state *s, mpi_counter *k) {
 status mpi_counter_open(comm *c, void **counter) {
     mpi_state *s = c->state;
     mpi_counter *k = NULL;
-    status st = ST_OK;
+    status st;
     *counter = NULL;
-    TRY(comm_agree(c, NEW(1, &k)));
+    st = comm_agree(c, NEW(1, &k));
+    if (st != ST_OK) {
+        memory_free(&k);
+        return st;
+    }
     *k = (mpi_counter){.next_open = s->counters, .ranks = MPI_COMM_NULL, .nclients = c->size - 1};
     s->counters = k;
     bool any_dealt;

@@ -376,7 +376,11 @@ static status open_lane(comm *c, lane *l, size_t number) {
 /* Collective: at the first background sum. What fails is cleared away at the end. */
 static status open_background(comm *c) {
     mpi_background *b = NULL;
-    TRY(comm_agree(c, NEW(1, &b)));
+    status st = comm_agree(c, NEW(1, &b));
+    if (st != ST_OK) {
+        memory_free(&b);
+        return st;
+    }
     ((mpi_state *)c->state)->background = b;
     b->piece_nbytes = c->piece_nbytes;
     pthread_mutex_init(&b->mutex, NULL);
@@ -424,7 +428,10 @@ static status start_sum(comm *c, sum_job job) {
         b->job[b->njobs++] = job;
     pthread_cond_broadcast(&b->change);
     pthread_mutex_unlock(&b->mutex);
-    return st;
+    if (st == ST_OK)
+        return ST_OK;
+    c->broken = true; /* the other ranks have begun a sum in which this one is not */
+    return FAIL(ST_COMM, "no memory to note a sum in the background");
 }
 
 status mpi_sum_start(comm *c, float *x, size_t n) {

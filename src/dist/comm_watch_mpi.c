@@ -1,9 +1,10 @@
 /* The watchdog of an MPI job: a thread of each rank that ends the job when a call does not end.
  *
- * Every rank's thread tells ranks 0 and 1 a few times within the limit how many collective calls its rank has entered
- * and whether it is in one. A process that is stopped or cut off falls silent; one that computes does not. So ranks 0
- * and 1 can say who is missing; two of them, because one may be missing itself. The others wait a while longer before
- * they act on their own, so that one message is printed and not many. */
+ * Every rank's thread tells two monitors a few times within the limit how many collective calls its rank has entered
+ * and whether it is in one. A process that is stopped or cut off falls silent; one that computes does not. So the
+ * monitors can say who is missing. They are rank 0 and the first rank on another host (the last, where there is one
+ * host), because one may be missing itself, and all that run beside it. The others know nobody, and act only on ranks
+ * in step, a while later, so that one message is printed and not many. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -35,8 +36,9 @@ struct mpi_watch {
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t change;
-    bool stop;
-    bool talks;                /* messages from threads are allowed */
+    bool runs, stop;
+    bool talks; /* messages from threads are allowed */
+    int monitor[MONITORS];
     char (*host)[HOST_NBYTES]; /* of each rank */
     peer *peers;               /* monitors: of each rank */
     beat sent;
@@ -63,9 +65,9 @@ static void send_beats(mpi_watch *w) {
     if (!beats_are_gone(w))
         return;
     w->sent = own_beat(w->c);
-    for (int m = 0; m < MONITORS && m < w->c->size; m++)
-        if (m != w->c->rank)
-            (void)MPI_Isend(&w->sent, (int)sizeof w->sent, MPI_BYTE, m, TAG_BEAT, w->ranks, &w->sending[m]);
+    for (int m = 0; m < MONITORS; m++)
+        if (w->monitor[m] != w->c->rank)
+            (void)MPI_Isend(&w->sent, (int)sizeof w->sent, MPI_BYTE, w->monitor[m], TAG_BEAT, w->ranks, &w->sending[m]);
 }
 
 static void hear_beats(mpi_watch *w) {
@@ -193,7 +195,23 @@ static status start_thread(mpi_watch *w) {
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&w->thread, NULL, watch, w);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error == 0 ? ST_OK : FAIL(ST_LIBRARY, "no thread for the watchdog: %s", strerror(error));
+    w->runs = error == 0;
+    if (w->runs)
+        return ST_OK;
+    pthread_mutex_destroy(&w->mutex);
+    pthread_cond_destroy(&w->change);
+    return FAIL(ST_LIBRARY, "no thread for the watchdog: %s", strerror(error));
+}
+
+static void stop_thread(mpi_watch *w) {
+    pthread_mutex_lock(&w->mutex);
+    w->stop = true;
+    pthread_cond_broadcast(&w->change);
+    pthread_mutex_unlock(&w->mutex);
+    pthread_join(w->thread, NULL);
+    pthread_mutex_destroy(&w->mutex);
+    pthread_cond_destroy(&w->change);
+    w->runs = false;
 }
 
 static void free_watch(mpi_watch **w) {
@@ -206,11 +224,19 @@ static void free_watch(mpi_watch **w) {
 
 static status make_watch(comm *c, mpi_watch **out) {
     TRY(NEW(1, out));
-    mpi_watch *w = *out;
-    TRY(memory_new((size_t)c->size, HOST_NBYTES, &w->host));
-    if (c->rank < MONITORS)
-        TRY(NEW((size_t)c->size, &w->peers));
-    return ST_OK;
+    return memory_new((size_t)c->size, HOST_NBYTES, &(*out)->host);
+}
+
+static void choose_monitors(mpi_watch *w) {
+    int second = 1;
+    while (second + 1 < w->c->size && strcmp(w->host[second], w->host[0]) == 0)
+        second++;
+    w->monitor[0] = 0;
+    w->monitor[1] = second;
+}
+
+static bool is_monitor(const mpi_watch *w) {
+    return w->c->rank == w->monitor[0] || w->c->rank == w->monitor[1];
 }
 
 status mpi_watch_open(comm *c, double seconds) {
@@ -235,15 +261,20 @@ status mpi_watch_open(comm *c, double seconds) {
     }
     bool none;
     TRY_TO(fail, comm_any(c, !s->any_thread, &none));
-    w->talks = !none;
-    if (none) /* nobody is heard: the limit alone counts */
-        memory_free(&w->peers);
+    w->talks = !none; /* else nobody is heard: the limit alone counts */
+    choose_monitors(w);
+    TRY_TO(fail, comm_agree(c, w->talks && is_monitor(w) ? NEW((size_t)c->size, &w->peers) : ST_OK));
     w->started = time_seconds();
     TRY_TO(fail, comm_agree(c, start_thread(w)));
     s->watch = w;
     return ST_OK;
 fail:
-    free_watch(&w);
+    if (w == NULL || !w->runs) {
+        free_watch(&w);
+        return st;
+    }
+    s->watch = w; /* started here, but not everywhere */
+    mpi_watch_close(s);
     return st;
 }
 
@@ -251,13 +282,7 @@ void mpi_watch_close(mpi_state *s) {
     mpi_watch *w = s->watch;
     if (w == NULL)
         return;
-    pthread_mutex_lock(&w->mutex);
-    w->stop = true;
-    pthread_cond_broadcast(&w->change);
-    pthread_mutex_unlock(&w->mutex);
-    pthread_join(w->thread, NULL);
-    pthread_mutex_destroy(&w->mutex);
-    pthread_cond_destroy(&w->change);
+    stop_thread(w);
     s->watch = NULL;
     if (beats_are_gone(w))
         free_watch(&w);

@@ -118,9 +118,9 @@ static status check_clocks(comm *c, double limit) {
 }
 
 status comm_join(comm *c, const experiment *e) {
+    TRY(comm_watch(c, e->comm.timeout)); /* also for one rank: it calls off the deadline of the start */
     if (comm_size(c) == 1)
         return ST_OK;
-    TRY(comm_watch(c, e->comm.timeout));
     TRY(check_configuration(c, e));
     TRY(check_build(c));
     return e->comm.clock_limit > 0 ? check_clocks(c, e->comm.clock_limit) : ST_OK;

@@ -236,14 +236,7 @@ status model_lora_labels(const char *path, text_list *labels) {
     safetensors *file = NULL;
     TRY(safetensors_open(&file, path));
     const char *text = safetensors_metadata(file, labels_key);
-    status st = ST_OK;
-    while (text && *text && st == ST_OK) {
-        size_t n = strcspn(text, ",");
-        char *label = text_format("%.*s", (int)n, text);
-        st = text_list_add(labels, label);
-        free(label);
-        text += n + (text[n] == ',');
-    }
+    status st = text ? text_list_parse(text, labels) : ST_OK;
     safetensors_close(&file);
     return st;
 }

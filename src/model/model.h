@@ -37,7 +37,7 @@ status model_new(model **m, const model_config *config, const text_list *prompts
  * functions. */
 status model_load(model **m, const char *folder);
 /* Write tokenizer, text encoder, transformer and scheduler (the base, even while a LoRA is merged); model_index.json
- * last. */
+ * last. An older model of the folder does not load from the beginning of this on, also where it fails. */
 status model_save(const model *m, const char *folder);
 const model_config *model_get_config(const model *m);
 const layout *model_layout(const model *m);
@@ -57,7 +57,7 @@ status model_load_controlnet(model *m, const char *folder);
 bool model_has_controlnet(const model *m);
 
 /* LoRA in peft's naming: "transformer.<linear>.lora_A.weight" (r, K) and "lora_B.weight" (M, r), alpha in the metadata.
- * metadata: further entries to store, may be NULL; "labels" holds label,label,... as model_lora_labels reads it.
+ * metadata: further entries to store, may be NULL; "labels" holds text_list_join of the labels.
  * Loading multiplies by scale; into a model that has a LoRA of the same rank it replaces the numbers. After an error
  * the model is as before. */
 status model_save_lora(const model *m, const char *path, const text_map *metadata);

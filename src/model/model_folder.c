@@ -1,12 +1,14 @@
 /* A model's folder: JSON configurations and safetensors in the layout of the diffusers library.
  *
- * Saving writes model_index.json last, each file atomically: a folder without it, or with an older one's parts, does
- * not load as something else, because every tensor is checked against the configurations. */
+ * Saving takes an older model_index.json away first and writes the new one last, each file atomically: a folder in
+ * which parts of two models lie side by side does not load. */
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/file.h"
 #include "base/memory.h"
 #include "model/model_priv.h"
@@ -166,10 +168,24 @@ static status save_parts(const model *m, const char *tokens, const char *text, c
     return json_save(scheduler, "scheduler_config.json", scheduler_json());
 }
 
+/* Until the new parts are there the folder holds no model. */
+static status remove_index(const char *folder) {
+    char *path = text_format("%s/model_index.json", folder);
+    status st = ST_OK;
+    if (unlink(path) == 0)
+        st = file_sync_folder(folder);
+    else if (errno != ENOENT)
+        st = FAIL(ST_IO, "%s: cannot be removed: %s", path, strerror(errno));
+    free(path);
+    return st;
+}
+
 status model_save(const model *m, const char *folder) {
     char *tokens = text_format("%s/tokenizer", folder), *text = text_format("%s/text_encoder", folder);
     char *transformer = text_format("%s/transformer", folder), *scheduler = text_format("%s/scheduler", folder);
-    status st = save_parts(m, tokens, text, transformer, scheduler);
+    status st = remove_index(folder);
+    if (st == ST_OK)
+        st = save_parts(m, tokens, text, transformer, scheduler);
     if (st == ST_OK)
         st = json_save(folder, "model_index.json", index_json(m));
     free(tokens);

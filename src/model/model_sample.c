@@ -3,6 +3,7 @@
  * A row exists or not by the caller's word: the layout's "valid" cell is set in every prediction, and so in what the
  * sampler makes of it. Given rows are in x as they are, as they were in training. No other cell is touched until the
  * end: vacant cells were trained towards 0. */
+#include <math.h>
 #include <string.h>
 #include "base/memory.h"
 #include "model/model_priv.h"
@@ -43,18 +44,31 @@ static status predict_with(const sampling *g, const float *x, const float *text,
     return ST_OK;
 }
 
+/* What is no number would come out as a valid bit. */
+static status check_finite(const sampling *g, size_t n, const float *x0) {
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(x0[i]))
+            return FAIL(
+                ST_RANGE,
+                "the model's prediction at time %g is %f: its weights, its LoRA's or the guidance are too large",
+                (double)g->times[0], (double)x0[i]);
+    return ST_OK;
+}
+
 /* Classifier-free guidance (Ho and Salimans 2022): away from what would be predicted without prompt. */
 static status predict(void *user, const float *x, float t, float *x0) {
     const sampling *g = user;
     const model_config *c = &g->m->config;
+    size_t total = g->r->n * c->packets * c->cells;
     for (size_t i = 0; i < g->r->n; i++)
         g->times[i] = t;
     TRY(predict_with(g, x, g->r->text, x0));
     if (g->unguided) {
         TRY(predict_with(g, x, g->null_text, g->unguided));
-        for (size_t i = 0; i < g->r->n * c->packets * c->cells; i++)
+        for (size_t i = 0; i < total; i++)
             x0[i] = g->unguided[i] + g->r->guidance * (x0[i] - g->unguided[i]);
     }
+    TRY(check_finite(g, total, x0));
     force_valid(g, x0);
     return ST_OK;
 }

@@ -140,8 +140,9 @@ status tokenizer_learn(tokenizer **out, const text_list *corpus, size_t nmerges)
     learn_word *words = NULL;
     size_t nwords = 0;
     *out = NULL;
-    if (nmerges > VOCABULARY_MAX)
-        return FAIL(ST_RANGE, "%zu merges are above %d", nmerges, VOCABULARY_MAX);
+    if (nmerges > VOCABULARY_MAX - 2 * NBYTES - 2)
+        return FAIL(ST_RANGE, "%zu merges, with bytes and special tokens, are more than %d tokens", nmerges,
+                    VOCABULARY_MAX);
     TRY_TO(done, NEW(1, &t));
     TRY_TO(done, NEW(2 * NBYTES + nmerges + 2, &t->token));
     TRY_TO(done, NEW(nmerges, &t->merges));

@@ -125,14 +125,16 @@ static status parse_state(const char *path, const json_t *root, train_state *sta
     TRY(check_version(path, root));
     const json_t *step = json_object_get(root, "step"), *since = json_object_get(root, "since_best");
     const json_t *best = json_object_get(root, "best_loss"), *ranks = json_object_get(root, "ranks");
+    const json_t *seconds = json_object_get(root, "seconds");
     if (!json_is_integer(step) || json_integer_value(step) < 0 || !json_is_integer(since) ||
-        json_integer_value(since) < 0 || !json_is_integer(ranks) || best == NULL)
-        return FAIL(ST_FORMAT, "%s: step, since_best, best_loss or ranks is missing or not a number", path);
+        json_integer_value(since) < 0 || !json_is_integer(ranks) || !json_is_number(seconds) ||
+        !(json_is_null(best) || json_is_number(best)))
+        return FAIL(ST_FORMAT, "%s: step, since_best, best_loss, seconds or ranks is missing or not a number", path);
     TRY(compare_run(path, json_object_get(root, "run"), run));
     state->step = (uint64_t)json_integer_value(step);
     state->since_best = (uint64_t)json_integer_value(since);
     state->best_loss = json_is_null(best) ? INFINITY : json_number_value(best);
-    state->seconds = json_number_value(json_object_get(root, "seconds"));
+    state->seconds = json_number_value(seconds);
     *nranks = (int)json_integer_value(ranks);
     return ST_OK;
 }
@@ -158,6 +160,21 @@ static int descending(const void *a, const void *b) {
     return (x < y) - (x > y);
 }
 
+/* The step in "checkpoint-<step>", written as checkpoint_write writes it, and what follows it in the name. A user may
+ * have put something of a like name beside them. */
+static bool parse_name(const char *name, uint64_t *step, const char **rest) {
+    static const char start[] = "checkpoint-";
+    if (strncmp(name, start, sizeof start - 1) != 0)
+        return false;
+    const char *digits = name + sizeof start - 1;
+    size_t n = strspn(digits, "0123456789");
+    char *end;
+    errno = 0;
+    *step = strtoull(digits, &end, 10);
+    *rest = digits + n;
+    return n > 0 && end == *rest && errno == 0 && (n == 1 || digits[0] != '0');
+}
+
 /* Steps of the complete checkpoints, newest first (malloc, caller frees). */
 static status list_complete(const char *folder, uint64_t **steps, size_t *n) {
     size_t capacity = 0;
@@ -168,9 +185,9 @@ static status list_complete(const char *folder, uint64_t **steps, size_t *n) {
         return errno == ENOENT ? ST_OK : FAIL(ST_IO, "%s: %s", folder, strerror(errno));
     status st = ST_OK;
     for (struct dirent *entry; st == ST_OK && (entry = readdir(dir)) != NULL;) {
-        unsigned long long step;
-        int end = 0;
-        if (sscanf(entry->d_name, "checkpoint-%llu%n", &step, &end) != 1 || entry->d_name[end] != '\0')
+        uint64_t step;
+        const char *rest;
+        if (!parse_name(entry->d_name, &step, &rest) || *rest != '\0')
             continue;
         char *done = text_format("%s/%s/DONE", folder, entry->d_name);
         if (file_exists(done)) {
@@ -222,13 +239,12 @@ static status remove_old(const char *folder, uint64_t newest, int64_t keep) {
         return FAIL(ST_IO, "%s: %s", folder, strerror(errno));
     status st = ST_OK;
     for (struct dirent *entry; st == ST_OK && (entry = readdir(dir)) != NULL;) {
-        unsigned long long step;
-        int end = 0;
-        if (sscanf(entry->d_name, "checkpoint-%llu%n", &step, &end) != 1)
+        uint64_t step;
+        const char *rest;
+        if (!parse_name(entry->d_name, &step, &rest))
             continue;
-        if (entry->d_name[end] == '\0' && step >= oldest_kept)
-            continue;
-        st = remove_checkpoint(folder, entry->d_name);
+        if (strncmp(rest, ".part", 5) == 0 || (*rest == '\0' && step < oldest_kept))
+            st = remove_checkpoint(folder, entry->d_name);
     }
     closedir(dir);
     return st;

@@ -250,10 +250,13 @@ out:
     return st;
 }
 
-static status copy_texts(size_t n, char *const *from, char ***to) {
-    TRY(NEW(n, to));
-    for (size_t i = 0; i < n; i++)
+/* A text for each label. They are learnt from too, so they enter the hash. */
+static status copy_texts(data *d, char *const *from, char ***to) {
+    TRY(NEW(d->nlabels, to));
+    for (size_t i = 0; i < d->nlabels; i++) {
         (*to)[i] = text_copy(from[i]);
+        d->hash = hash_bytes(d->hash, from[i], strlen(from[i]));
+    }
     return ST_OK;
 }
 
@@ -261,8 +264,8 @@ static status data_fill(data *d, const experiment *e, dataset *from) {
     const dataset_tables *tables = dataset_get_tables(from);
     TRY(check_configuration(e, tables));
     d->nlabels = tables->nlabels;
-    TRY(copy_texts(tables->nlabels, tables->label, &d->label_name));
-    TRY(copy_texts(tables->nlabels, tables->prompt, &d->prompt));
+    TRY(copy_texts(d, tables->label, &d->label_name));
+    TRY(copy_texts(d, tables->prompt, &d->prompt));
 
     size_t n = 0;
     for (size_t i = 0; i < dataset_nflows(from); i++) {

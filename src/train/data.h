@@ -1,7 +1,7 @@
 /* The flows that one run learns from, read once and encoded into rows of cells.
  *
  * Every rank holds all of them, so that any rank can make any sample. A row is kept as the signs of its cells, one bit
- * each, and the packet's shape (50 bytes in the relative layout): which cells are vacant follows from the signs. A few
+ * each, and the packet's shape (82 bytes in the relative layout): which cells are vacant follows from the signs. A few
  * flows of every label are kept out of the gradient for validation; which ones depends on the flows alone. */
 #ifndef ND_TRAIN_DATA_H
 #define ND_TRAIN_DATA_H
@@ -37,7 +37,7 @@ typedef struct data {
     uint8_t *signs;       /* (first[nflows], data_row_nbytes) +1 as 1, first cell in the highest bit */
     packet_shape *shapes; /* (first[nflows]) */
     int32_t *label;       /* -1 = none */
-    uint64_t hash;        /* of all of the above: equal on all ranks, and across a resume */
+    uint64_t hash;        /* of flows, label names and prompts: equal on all ranks, and across a resume */
 
     size_t nlabels; /* of the dataset's table */
     char **label_name, **prompt;

@@ -203,13 +203,7 @@ status trainer_checkpoint(trainer *t) {
 
 static status save_lora(trainer *t) {
     char *folder = text_format("%s/lora", t->e->model.dir);
-    char *labels = text_copy(""), *key = text_copy("labels"), *path = output_path(t);
-    const text_list *list = &t->e->train.lora_labels;
-    for (size_t i = 0; i < list->n; i++) {
-        char *longer = text_format("%s%s%s", labels, i > 0 ? "," : "", list->item[i]);
-        free(labels);
-        labels = longer;
-    }
+    char *labels = text_list_join(&t->e->train.lora_labels), *key = text_copy("labels"), *path = output_path(t);
     text_map metadata = {1, &key, &labels};
     status st = file_make_folders(folder);
     if (st == ST_OK)

@@ -30,15 +30,9 @@ static void add_text(text_map *run, const char *key, const char *value) {
 }
 
 static void add_list(text_map *run, const char *key, const text_list *list) {
-    char *text = text_copy("");
-    for (size_t i = 0; i < list->n; i++) {
-        char *longer = text_format("%s%s%s", text, i > 0 ? "," : "", list->item[i]);
-        free(text);
-        text = longer;
-    }
-    ASSERT(run->n < RUN_MAX);
-    run->key[run->n] = text_copy(key);
-    run->value[run->n++] = text;
+    char *text = text_list_join(list);
+    add_text(run, key, text);
+    free(text);
 }
 
 static void add_training(text_map *run, const trainer *t) {
@@ -108,7 +102,7 @@ status trainer_list_run(trainer *t) {
     }
     add(run, "data.max_packets", "%lld", (long long)t->e->data.max_packets);
     add_list(run, "data.holdout", &t->e->data.holdout);
-    add(run, "the dataset's flows", "%016llx", (unsigned long long)t->data->hash);
+    add(run, "the dataset's flows and prompts", "%016llx", (unsigned long long)t->data->hash);
     return ST_OK;
 }
 

@@ -104,16 +104,19 @@ status trainer_check_same(trainer *t, uint64_t hash, const char *what) {
     uint64_t largest[2] = {hash, ~hash}; /* the second finds the smallest */
     TRY(comm_max_u64(t->c, largest, 2));
     if (largest[0] != ~largest[1])
-        return FAIL(ST_IO, "the ranks do not all have the same %s: do they see the same files?", what);
+        return FAIL(
+            ST_IO,
+            "the ranks do not all have the same %s: do they see the same files, and are their processors of one kind?",
+            what);
     return ST_OK;
 }
 
 status trainer_open(trainer **out, const experiment *e, comm *c) {
     static const char *const mode[] = {[TRAIN_BASE] = "base", [TRAIN_CONTROL] = "control", [TRAIN_LORA] = "lora"};
     trainer *t = NULL;
-    *out = NULL;
-    TRY(comm_agree(c, NEW(1, &t)));
+    status st = NEW(1, &t);
     *out = t;
+    TRY(comm_agree(c, st));
     t->e = e;
     t->c = c;
     t->mode = mode[e->train.mode];

@@ -56,10 +56,14 @@ stop_rank 2
 ends "rank 2 of 3 stopped" 1 1 'error: rank 0 on .*step [0-9].*has not ended for 1\.[0-9] s.*not there: rank 2 on .*no sign of life'
 start steps 1 3
 stop_rank 0
-ends "rank 0 of 3 stopped" 1 1 'error: rank 1 on .*not there: rank 0 on .*no sign of life'
+ends "rank 0 of 3 stopped" 1 1 'error: rank 2 on .*not there: rank 0 on .*no sign of life'
 start items 1 3
 stop_rank 0
-ends "rank 0 stopped, others ask it for work" 1 1 'error: rank 1 on .*next work item.*not there: rank 0 on'
+ends "rank 0 stopped, others ask it for work" 1 1 'error: rank 2 on .*next work item.*not there: rank 0 on'
+start items 1 4
+stop_rank 0
+stop_rank 1
+ends "half of the ranks stopped, as if their node was" 1 1 'error: rank 3 on .*next work item.*not there: rank 0 on .*, rank 1 on .*no sign'
 start busy 0.5 3
 ends "a busy rank is waited for" 0 0 error
 start late 0.5 3

@@ -253,6 +253,28 @@ static void wrong_weights_are_named(void **state) {
     model_free(&m);
 }
 
+/* A second model whose saving fails half way: the folder holds parts of both, and is none. */
+static void half_a_save_does_not_load(void **state) {
+    char *folder = fixture_folder(), *scheduler = text_format("%s/scheduler", folder),
+         *aside = text_format("%s/aside", folder);
+    model *m = fixture_model(CONTROL_LENGTH), *back = NULL;
+    OK(model_save(m, folder));
+    assert_int_equal(rename(scheduler, aside), 0);
+    OK(file_write(scheduler, "", 0)); /* a file where a folder is wanted */
+    fixture_shake(m, "", 0.1f);
+    FAILS(ST_IO, model_save(m, folder), "scheduler");
+    assert_int_equal(remove(scheduler), 0);
+    assert_int_equal(rename(aside, scheduler), 0);
+    FAILS(ST_IO, model_load(&back, folder), "model_index.json");
+    OK(model_save(m, folder));
+    OK(model_load(&back, folder));
+    model_free(&back);
+    model_free(&m);
+    free(scheduler);
+    free(aside);
+    fixture_folder_free(folder);
+}
+
 static void missing_files_are_named(void **state) {
     static const char *const files[] = {"model_index.json",
                                         "tokenizer/vocab.json",
@@ -297,10 +319,15 @@ static void controlnet_of_another_base_is_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(folder_round_trips_to_the_bit),  cmocka_unit_test(controlnet_round_trips_to_the_bit),
-        cmocka_unit_test(same_seed_same_weights),         cmocka_unit_test(bad_configurations_are_refused),
-        cmocka_unit_test(wrong_configurations_are_named), cmocka_unit_test(wrong_weights_are_named),
-        cmocka_unit_test(missing_files_are_named),        cmocka_unit_test(controlnet_of_another_base_is_refused),
+        cmocka_unit_test(folder_round_trips_to_the_bit),
+        cmocka_unit_test(controlnet_round_trips_to_the_bit),
+        cmocka_unit_test(same_seed_same_weights),
+        cmocka_unit_test(bad_configurations_are_refused),
+        cmocka_unit_test(wrong_configurations_are_named),
+        cmocka_unit_test(wrong_weights_are_named),
+        cmocka_unit_test(half_a_save_does_not_load),
+        cmocka_unit_test(missing_files_are_named),
+        cmocka_unit_test(controlnet_of_another_base_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

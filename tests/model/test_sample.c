@@ -217,6 +217,26 @@ static void sessions_side_by_side_give_the_same_bytes(void **state) {
     model_free(&m);
 }
 
+/* Finite weights whose products are not: an error, not rows of arbitrary bits. */
+static void overflow_is_refused(void **state) {
+    model *m = shaken_model();
+    nn *s = fixture_session();
+    for (size_t guided = 0; guided < 2; guided++) {
+        sampling_case k;
+        case_init(&k, m, SAMPLER_DDIM, guided ? 2 : 1);
+        if (!guided)
+            OK(model_sample(s, m, &k.request, k.cells, k.soft));
+        param *w = params_find(model_params(m), "transformer.output.weight");
+        for (size_t i = 0; i < w->n; i++)
+            w->data[i] = i % 2 ? 3e38f : -3e38f;
+        w->version++;
+        FAILS(ST_RANGE, model_sample(s, m, &k.request, k.cells, k.soft), "prediction at time 1");
+        case_free(&k);
+    }
+    nn_close(&s);
+    model_free(&m);
+}
+
 static void missing_controlnet_is_refused(void **state) {
     model *m = fixture_model(CONTROL_LENGTH);
     nn *s = fixture_session();
@@ -238,6 +258,7 @@ int main(void) {
         cmocka_unit_test(given_rows_are_held),
         cmocka_unit_test(guidance_one_is_the_plain_prediction),
         cmocka_unit_test(sessions_side_by_side_give_the_same_bytes),
+        cmocka_unit_test(overflow_is_refused),
         cmocka_unit_test(missing_controlnet_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

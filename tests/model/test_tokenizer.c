@@ -1,5 +1,6 @@
 /* Tokenizer: words, merges, files, what is cut and what is refused. */
 #include "model/fixture.h"
+#include "model/tokenizer_priv.h"
 
 static tokenizer *learn(size_t nmerges) {
     tokenizer *t = NULL;
@@ -100,6 +101,11 @@ static void learning_stops_when_nothing_is_left(void **state) {
     tokenizer_free(&again);
     OK(tokenizer_learn(&t, &(text_list){0, NULL}, 5));
     assert_int_equal(tokenizer_vocabulary(t), 514);
+    tokenizer_free(&t);
+    /* More than could be loaded again is not learnt. */
+    FAILS(ST_RANGE, tokenizer_learn(&t, &(text_list){0, NULL}, VOCABULARY_MAX - 513), "tokens");
+    assert_null(t);
+    OK(tokenizer_learn(&t, &(text_list){0, NULL}, VOCABULARY_MAX - 514));
     tokenizer_free(&t);
 }
 

@@ -57,3 +57,14 @@ expect 1 'error: rank 1: .* is 90 s behind .*; 2 of the 2 ranks .*, so that of r
 expect 1 'error: rank 1: .* is 20 s ahead .* more than 10 s off' clocks 2 "0 20" out="$work/clock" comm.clock_limit=10
 clocks 2 "0 20" out="$work/near"
 clocks 2 "0 3600" out="$work/any" comm.clock_limit=0
+
+# One rank under a launcher: the limit of the start ends with the start, and the run may take longer.
+mpirun.openmpi --oversubscribe --bind-to none -np 1 bash -c 'echo $$ >"$0/rank-0"; exec "$@"' "$work" "$ND_BIN/ndtrain" \
+    "$work/tiny.yaml" train.base.steps=100000 comm.timeout=2 out="$work/one" 2>"$work/log" &
+pid=$!
+wait_lines "$work/one/train/base/loss.jsonl" 20
+sleep 2.5
+kill -USR1 "$(cat "$work/rank-0")" || true
+code=0
+wait $pid || code=$?
+[ $code -eq 75 ] || { cat "$work/log" >&2; fail "one rank for longer than comm.timeout: exit code $code"; }

@@ -164,6 +164,26 @@ static void test_validation_apart(void **state) {
     data_close(&other);
 }
 
+/* The hash is that of what is learnt from: the same flows under another prompt are something else. */
+static void test_prompts_count(void **state) {
+    static const char *const prompt[] = {"encrypted web page", "encrypted web site"};
+    uint64_t hash[2];
+    char *path = text_format("%s/prompts.h5", folder), *setting = text_format("data.dataset=%s", path);
+    data *d = open_data(NULL);
+    for (size_t i = 0; i < 2; i++) {
+        dataset *to = NULL;
+        assert_ok(train_dataset_prompted(path, prompt[i], &to));
+        assert_ok(train_dataset_fill(to, EACH));
+        data *other = open_data((const char *const[]){setting, NULL});
+        hash[i] = other->hash;
+        data_close(&other);
+    }
+    assert_true(hash[0] == d->hash && hash[1] != d->hash);
+    data_close(&d);
+    free(setting);
+    free(path);
+}
+
 /* ---- Samples ---- */
 
 static const batch_rule rule = {.seed = 5, .size = 12, .drop_prompt = 0.3, .drop_control = 0.4};
@@ -349,15 +369,11 @@ static void test_evaluations(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_selection),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_windows),
-        cmocka_unit_test(test_validation_apart),
-        cmocka_unit_test(test_samples_do_not_know_ranks),
-        cmocka_unit_test(test_samples),
-        cmocka_unit_test(test_shares),
-        cmocka_unit_test(test_weights),
-        cmocka_unit_test(test_evaluations),
+        cmocka_unit_test(test_selection),     cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_windows),       cmocka_unit_test(test_validation_apart),
+        cmocka_unit_test(test_prompts_count), cmocka_unit_test(test_samples_do_not_know_ranks),
+        cmocka_unit_test(test_samples),       cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_weights),       cmocka_unit_test(test_evaluations),
     };
     return cmocka_run_group_tests(tests, make_all, remove_all);
 }

@@ -221,6 +221,56 @@ static void test_version(void **state) {
     drop_run(u, true);
 }
 
+/* A number that is none would say that every later loss is worse than the best one. */
+static void test_state_of_no_number(void **state) {
+    static const struct {
+        const char *from, *to;
+    } table[] = {{"\"best_loss\": 0.5", "\"best_loss\": \"0.5\""},
+                 {"\"seconds\": 1.5", "\"seconds\": null"},
+                 {"\"since_best\": 6", "\"since_best\": -6"},
+                 {"\"step\": 5", "\"step\": 5.5"},
+                 {"\"ranks\": 2", "\"ranks\": []"}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        run *u = new_run(NULL);
+        int nranks;
+        write_step(u, 5);
+        edit_state(u, table[i].from, table[i].to);
+        assert_fails(checkpoint_read(&u->k, u->folder, 5, &nranks), ST_FORMAT, "missing or not a number");
+        drop_run(u, true);
+    }
+}
+
+/* What a user has put beside checkpoints is no checkpoint and stays. */
+static void test_foreign_names(void **state) {
+    static const char *const name[] = {"checkpoint-1.kept",
+                                       "checkpoint-2-copy",
+                                       "checkpoint-",
+                                       "checkpoint--3",
+                                       "checkpoint-007",
+                                       "checkpoint- 8",
+                                       "checkpoint-99999999999999999999"};
+    run *u = new_run(NULL);
+    bool found;
+    uint64_t step;
+    for (size_t i = 0; i < sizeof name / sizeof *name; i++) {
+        char *folder = text_format("%s/%s", u->folder, name[i]), *done = text_format("%s/DONE", folder);
+        assert_ok(file_make_folders(folder));
+        assert_ok(file_write(done, "", 0));
+        free(folder);
+        free(done);
+    }
+    assert_ok(checkpoint_find(u->folder, &found, &step));
+    assert_false(found);
+    for (uint64_t s = 4; s <= 9; s++)
+        write_step(u, s);
+    assert_ok(checkpoint_find(u->folder, &found, &step));
+    assert_true(found && step == 9);
+    for (size_t i = 0; i < sizeof name / sizeof *name; i++)
+        assert_true(has(u, name[i]));
+    assert_false(has(u, "checkpoint-7"));
+    drop_run(u, true);
+}
+
 /* As many as asked for stay, whatever was kept before. */
 static void test_keep(void **state) {
     run *u = new_run(NULL);
@@ -428,11 +478,22 @@ static void test_rate(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_no_best_yet), cmocka_unit_test(test_killed_writer),
-        cmocka_unit_test(test_other_run),    cmocka_unit_test(test_damage),      cmocka_unit_test(test_record),
-        cmocka_unit_test(test_version),      cmocka_unit_test(test_keep),        cmocka_unit_test(test_writer),
-        cmocka_unit_test(test_writer_fails), cmocka_unit_test(test_lost_lock),   cmocka_unit_test(test_full_disk),
-        cmocka_unit_test(test_weights),      cmocka_unit_test(test_rate),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_no_best_yet),
+        cmocka_unit_test(test_killed_writer),
+        cmocka_unit_test(test_other_run),
+        cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_record),
+        cmocka_unit_test(test_version),
+        cmocka_unit_test(test_keep),
+        cmocka_unit_test(test_writer),
+        cmocka_unit_test(test_writer_fails),
+        cmocka_unit_test(test_lost_lock),
+        cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_rate),
+        cmocka_unit_test(test_state_of_no_number),
+        cmocka_unit_test(test_foreign_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

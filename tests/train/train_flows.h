@@ -92,10 +92,10 @@ static inline status train_flow(unsigned kind, uint64_t number, flow *f) {
     return ST_OK;
 }
 
-/* A dataset with the tables of these flows, and none of them yet. */
-static inline status train_dataset_create(const char *path, dataset **d) {
+/* A dataset with the tables of these flows, and none of them yet. web: that label's prompt. */
+static inline status train_dataset_prompted(const char *path, const char *web, dataset **d) {
     char *label[] = {"web", "chat", "dns"}, *macro[] = {"", "", ""};
-    char *prompt[] = {"encrypted web page", "chat messages", "name look-up"};
+    char *prompt[] = {(char *)web, "chat messages", "name look-up"};
     char *run[] = {"day-1", "day-2"}, *file[] = {"one.pcap"}, *sha256[] = {"00"}, made_with[] = "";
     dataset_tables tables = {.nlabels = 3,
                              .label = label,
@@ -110,10 +110,12 @@ static inline status train_dataset_create(const char *path, dataset **d) {
     return dataset_create(d, path, &tables, 1);
 }
 
-/* `each` flows of every kind into a dataset. */
-static inline status train_dataset(const char *path, uint64_t each) {
-    dataset *d = NULL;
-    TRY(train_dataset_create(path, &d));
+static inline status train_dataset_create(const char *path, dataset **d) {
+    return train_dataset_prompted(path, "encrypted web page", d);
+}
+
+/* Append `each` flows of every kind, and finish the dataset. */
+static inline status train_dataset_fill(dataset *d, uint64_t each) {
     status st = ST_OK;
     for (uint64_t i = 0; st == ST_OK && i < each * KIND_COUNT; i++) {
         flow f;
@@ -126,6 +128,12 @@ static inline status train_dataset(const char *path, uint64_t each) {
         return dataset_commit(&d);
     dataset_abandon(&d);
     return st;
+}
+
+static inline status train_dataset(const char *path, uint64_t each) {
+    dataset *d = NULL;
+    TRY(train_dataset_create(path, &d));
+    return train_dataset_fill(d, each);
 }
 
 #endif
