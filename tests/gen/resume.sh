@@ -178,7 +178,7 @@ while read -r start file; do
         fail "$file does not hold the packet of $start"
 done < <(awk 'NR % 12 == 1' "$work/starts")
 gen gen.dir="$work/cut" || fail "whole captures again"
-[ -z "$(ls "$work/cut" | grep -E -- '-[0-9]{4}\.pcap')" ] || fail "files of the earlier run are left"
+! compgen -G "$work/cut/*-[0-9][0-9][0-9][0-9].pcap" || fail "files of the earlier run are left"
 same cut
 
 # No room: one message, exit code 1, and the next run goes on.
