@@ -10,11 +10,11 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 . tools/setup.sh
 for pause in 0.8 0.1; do
-    settings=(configs/demo.yaml quiet=yes out="$work" encode.timeout=$pause)
-    "$bin/ndencode" "${settings[@]}" >/dev/null 2>&1
+    settings=(configs/demo.yaml quiet=yes out="$work" encode.timeout="$pause")
+    "$bin/ndencode" "${settings[@]}" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
     began=$(date +%s.%N)
     mpirun.openmpi --oversubscribe --bind-to none -np "$ranks" /usr/bin/time -f %M -o "$work/memory" -a \
-        "$bin/ndeval" "${settings[@]}" eval.synthetic="$work/dataset.h5" eval.seeds=5 >/dev/null 2>&1
+        "$bin/ndeval" "${settings[@]}" eval.synthetic="$work/dataset.h5" eval.seeds=5 >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
     ended=$(date +%s.%N)
     flows=$("$bin/ndencode" --info "$work/dataset.h5" | awk 'NR == 1 { print $2 }')
     awk -v flows="$flows" -v ranks="$ranks" -v began="$began" -v ended="$ended" -v kib="$(sort -n "$work/memory" | tail -1)" \

@@ -26,12 +26,13 @@ static int ascending(const void *a, const void *b) {
 }
 
 static double median(const sample *s, size_t n, size_t offset) {
-    double *x = malloc(n * sizeof *x);
+    double *x;
+    MUST(NEW(n, &x));
     for (size_t i = 0; i < n; i++)
         memcpy(&x[i], (const char *)&s[i] + offset, sizeof *x);
     qsort(x, n, sizeof *x, ascending);
     double middle = x[n / 2];
-    free(x);
+    memory_free(&x);
     return middle;
 }
 

@@ -7,24 +7,37 @@
 # (MODEL_OUT, default out/demo; one of a few steps is trained where there is none: it is as fast).
 # Environment: SCALING_WHAT (encode generate), SCALING_MB, SCALING_MEMORY (256M), SCALING_FLOWS, TMPDIR (/dev/shm).
 set -euo pipefail
+shopt -s inherit_errexit # a figure of a command that failed is none
 cd "$(dirname "$0")/.."
 ROOT=$PWD
 bin=${1:-build/release/bin} model=${2:-out/demo} mb=${SCALING_MB:-1000} flows=${SCALING_FLOWS:-288} memory=${SCALING_MEMORY:-256M}
 work=$(mktemp -d -p "${TMPDIR:-/dev/shm}")
 trap 'rm -rf "$work"' EXIT
 . tools/setup.sh
-launch() { local n=$1; shift; mpirun.openmpi --bind-to none -np "$n" "$@" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }; }
-seconds() { local began=$(date +%s%N); "$@"; echo $((($(date +%s%N) - began) / 1000000)); } # of a command, in milliseconds
+launch() { # LOG RANKS COMMAND...
+    local log=$work/log$1 n=$2
+    shift 2
+    mpirun.openmpi --bind-to none -np "$n" "$@" >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
+}
+milliseconds() { # of a command
+    local began
+    began=$(date +%s%N)
+    "$@"
+    echo $((($(date +%s%N) - began) / 1000000))
+}
 both() { "$@" 1 & local first=$!; "$@" 2; wait $first; }
 median() { printf '%s\n' "$@" | sort -n | sed -n 2p; }
 
 # report NAME COMMAND: COMMAND RANKS NUMBER does the work of RANKS, into a place of its own.
 report() {
-    local one=() two=() apart=() round
-    for round in 1 2 3; do
-        one+=("$(seconds "$2" 1 1)")
-        two+=("$(seconds "$2" 2 1)")
-        apart+=("$(seconds both "$2" 1)")
+    local one=() two=() apart=() took
+    for _ in 1 2 3; do
+        took=$(milliseconds "$2" 1 1)
+        one+=("$took")
+        took=$(milliseconds "$2" 2 1)
+        two+=("$took")
+        took=$(milliseconds both "$2" 1)
+        apart+=("$took")
     done
     awk -v name="$1" -v one="$(median "${one[@]}")" -v two="$(median "${two[@]}")" -v apart="$(median "${apart[@]}")" 'BEGIN {
         printf "%s: W on 1 rank %.2f s, 2 W on 2 ranks %.2f s: %.3f of ideal; two runs of 1 rank at once %.2f s: %.3f\n",
@@ -33,13 +46,13 @@ report() {
 
 encode() { # encode RANKS NUMBER
     rm -rf "$work/out$2"
-    launch "$1" "$bin/ndencode" out="$work/out$2" quiet=yes threads=1 encode.memory="$memory" \
+    launch "$2" "$1" "$bin/ndencode" out="$work/out$2" quiet=yes threads=1 encode.memory="$memory" \
         data.captures="$([ "$1" = 1 ] && echo "$work/$2.pcap" || echo "$work/1.pcap,$work/2.pcap")"
 }
 
 generate() { # generate RANKS NUMBER
     rm -rf "$work/out$2"
-    launch "$1" "$bin/ndgen" configs/demo.yaml out="$model" quiet=yes threads=1 gen.total=$(($1 * flows)) gen.dir="$work/out$2"
+    launch "$2" "$1" "$bin/ndgen" configs/demo.yaml out="$model" quiet=yes threads=1 gen.total=$(($1 * flows)) gen.dir="$work/out$2"
 }
 
 train_briefly() {

@@ -4,12 +4,13 @@
 # scaling: 32 samples a rank, on one rank and on two, three times in turn. slices: what train.deterministic costs on one
 # rank with a batch of 32. Medians over STEPS (default 30) steps from the tenth on.
 set -euo pipefail
+shopt -s inherit_errexit # a figure of a command that failed is none
 cd "$(dirname "$0")/.."
 what=${1:?scaling or slices} bin=${2:-build/release/bin} steps=${3:-30}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 . tools/setup.sh
-"$bin/ndencode" configs/demo.yaml quiet=yes out="$work" >/dev/null 2>&1
+"$bin/ndencode" configs/demo.yaml quiet=yes out="$work" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
 
 # milliseconds RANKS KEY=VALUE...: median of a step
 milliseconds() {
@@ -25,15 +26,18 @@ milliseconds() {
 case $what in
 scaling)
     for _ in 1 2 3; do
-        one=$(milliseconds 1) two=$(milliseconds 2)
+        one=$(milliseconds 1)
+        two=$(milliseconds 2)
         awk -v one="$one" -v two="$two" \
             'BEGIN { printf "one rank %.1f ms, two ranks %.1f ms: %.1f %% of ideal\n", one, two, 100 * one / two }'
     done
     ;;
 slices)
-    echo "whole batch: $(milliseconds 1) ms"
+    took=$(milliseconds 1)
+    echo "whole batch: $took ms"
     for slice in 16 8 4 2 1; do
-        echo "slices of $slice: $(milliseconds 1 train.deterministic=yes train.slice=$slice) ms"
+        took=$(milliseconds 1 train.deterministic=yes train.slice=$slice)
+        echo "slices of $slice: $took ms"
     done
     ;;
 *) sed -n '2s/^# //p' "$0" >&2; exit 2 ;;

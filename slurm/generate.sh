@@ -18,7 +18,7 @@ cd "${SLURM_SUBMIT_DIR:-.}" || exit
 source slurm/job.sh
 job_arguments generate "$@"
 share=()
-if [ -n "$array$shards$join${SLURM_ARRAY_TASK_ID:-}" ] && [ "$dry_run" != yes ]; then
+if [ -n "$array$join" ] && [ -z "${SLURM_JOB_ID:-}" ] && [ "$dry_run" != yes ]; then # before many jobs fail of it
     nd_setup && nd_command_of ndgen || exit 1
 fi
 job_submit_unless_inside

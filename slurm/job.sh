@@ -52,10 +52,15 @@ job_arguments() {
         --help | -h) job_help; exit 0 ;;
         --dry-run) dry_run=yes ;;
         --array | --shards | --join)
+            case $stage$1 in generate--* | pipeline--array) ;; *) usage "$1 is not for this script" ;; esac
             [[ ${2:-} =~ ^[1-9][0-9]*$ ]] || usage "$1 needs a number"
             printf -v "${1#--}" %s "$2"
             shift ;;
-        --from) from=${2:?--from needs a stage}; shift ;;
+        --from)
+            [ "$stage" = pipeline ] || usage "--from is for slurm/pipeline.sh"
+            from=${2:-}
+            [ -n "$from" ] || usage "--from needs a stage"
+            shift ;;
         -*) usage "unknown option $1" ;;
         *)
             if [[ $1 == *=* && ${1%%=*} != */* ]]; then # a slash before the equals sign shows a path
@@ -70,7 +75,7 @@ job_arguments() {
     [ -n "$config" ] || { job_help >&2; exit 2; }
     [ -f "$config" ] || usage "no configuration $config (paths are from the project's root)"
     local setting
-    out=$(sed -n "s/^out:[[:space:]]*//p" "$config" | sed "s/[[:space:]]*#.*//; s/^[\"']//; s/[\"'][[:space:]]*\$//" | tail -1)
+    out=$(sed -n "s/^out:[[:space:]]*//p" "$config" | sed "s/[[:space:]]*#.*//; s/[[:space:]]*\$//; s/^[\"']//; s/[\"']\$//" | tail -1)
     for setting in "${settings[@]}"; do
         case $setting in out=*) out=${setting#out=} ;; esac
     done
@@ -111,9 +116,19 @@ sbatch_line() { # STAGE OPTION...
     line+=($ND_OPTIONS "$@" "slurm/$name.sh")
 }
 
+# Print words as a shell reads them, with quotes only where it needs them. KEPT: further characters that it shall see.
+say_words() { # KEPT WORD...
+    local kept=$1
+    shift
+    # Not of empty words: there the quotes are all there is, and two of them may also end one part of a word and begin another.
+    echo "${*@Q}" | sed "s/'\([A-Za-z0-9_.,:=%/+@$kept-]\{1,\}\)'/\1/g"
+}
+
 # Outside a job the script hands itself to sbatch, with the sizes of slurm/env.sh, and ends.
 job_submit_unless_inside() {
     [ -z "${SLURM_JOB_ID:-}" ] || return 0
+    [ -z "$shards" ] || usage "--shards is for tasks of an array: sbatch --array=3,7 slurm/generate.sh --shards $shards CONFIG.yaml ..."
+    [ -z "$array" ] || [ -z "$join" ] || usage "--array makes shares, --join joins them: one of them is wanted"
     local options=() words=()
     if [ -n "$array" ]; then
         options+=(--array="1-$array")
@@ -123,7 +138,7 @@ job_submit_unless_inside() {
     sbatch_line "$stage" "${options[@]}"
     line+=("${words[@]}" "$config" "${settings[@]}")
     if [ "$dry_run" = yes ]; then
-        echo "${line[*]@Q}" | sed "s/'\([A-Za-z0-9_.,:=%/+@-]*\)'/\1/g"
+        say_words '' "${line[@]}"
         exit 0
     fi
     command -v sbatch >/dev/null || die "no sbatch here; without Slurm the programs run under mpirun (README.md)"
@@ -198,6 +213,7 @@ job_run() { # PROGRAM ARGUMENT...
     [ -z "$notice$replaced" ] || job_leave 75
     slurm/launch.sh "$@" &
     step=$!
+    [ -z "$notice" ] || on_notice "$notice" # it came before there was a step to pass it on to
     while :; do # a trap interrupts wait
         wait "$step"
         code=$?

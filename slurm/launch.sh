@@ -2,8 +2,8 @@
 # slurm/launch.sh [-n RANKS] PROGRAM ARGUMENT...: one program on all ranks of the allocation, or on RANKS of it.
 #
 # The launcher is ND_LAUNCHER of slurm/env.sh. SIGUSR1 reaches every rank (ndencode, ndtrain and ndgen then keep what they
-# have and stop with 75); SIGTERM ends them at once. The exit code is the ranks' own, or 69 when a host was lost; the last line then says
-# which.
+# have and stop with 75); SIGTERM ends them at once. The exit code is the ranks' own, or 69 when a host was lost; the last
+# line then says which.
 set -uo pipefail
 # shellcheck source=slurm/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -47,13 +47,19 @@ esac
 
 # What the launcher says is kept, to find a lost host in it. The copier outlives a signal to the whole group.
 log=$(mktemp) || exit 1
-pid=
+pid='' early=''
 # shellcheck disable=SC2317
-forward() { [ -z "$pid" ] || kill "-$1" "$pid" 2>/dev/null; }
+forward() {
+    if [ -n "$pid" ]; then kill "-$1" "$pid" 2>/dev/null; else early=$1; fi
+}
 trap 'forward USR1' USR1
 trap 'forward TERM' TERM INT
-"${launcher[@]}" "${nd_command[@]}" "$@" 2> >(trap '' TERM INT USR1; exec tee "$log" >&2) </dev/null &
+exec {said}> >(trap '' TERM INT USR1; exec tee "$log" >&2)
+copier=$!
+"${launcher[@]}" "${nd_command[@]}" "$@" 2>&"$said" {said}>&- </dev/null &
 pid=$!
+exec {said}>&-
+[ -z "$early" ] || forward "$early" # it came before there was a launcher to pass it on to
 # mpirun that has lost several hosts at once (its own is the one cut off) says so and then waits for them for ever.
 end_when_lost() {
     local ranks
@@ -86,6 +92,11 @@ while :; do # a signal interrupts wait
     break
 done
 [ -z "$watch" ] || kill "$watch" 2>/dev/null
+# The copier may be behind; it does not end while a process that the launcher left behind can still write to it.
+for _ in {1..50}; do
+    kill -0 "$copier" 2>/dev/null || break
+    sleep 0.1
+done
 # srun may end with 0 after "Node failure" (Slurm 22.05), so the words are looked at whatever the code.
 lost=$(sed -n 's/.*Remote daemon:.* on node \([^ ]*\).*/\1/p; s/^srun: error: Node failure on \([^ ]*\).*/\1/p' "$log" | sort -u | tr '\n' ' ')
 rm -f "$log"

@@ -32,8 +32,7 @@ submit() { # NAME STAGE "sbatch options" "script options"
     done
     if [ "$dry_run" = yes ]; then
         before=\$$name
-        # Quotes only where a shell needs them, and none that would keep it from filling in a job's number.
-        echo "$name=\$($(sed "s/'\([A-Za-z0-9_.,:=%/+@\$-]*\)'/\1/g" <<<"${line[*]@Q}"))"
+        echo "$name=\$($(say_words '$' "${line[@]}"))" # no quotes that would keep a shell from filling in a job's number
         return
     fi
     before=$("${line[@]}") || die "$name was not submitted; the stages before it were"

@@ -129,7 +129,8 @@ typedef struct attempt {
     const generation *g;
     shard share;
     bool merges;
-    char *parts; /* folder of records */
+    char *parts;      /* folder of records */
+    bool began_parts; /* rank 0's: it was not there before */
     identity id;
     lock *lock; /* rank 0's, where it merges: shares run beside each other */
     item_index index;
@@ -154,15 +155,16 @@ static status take_folder(attempt *a, bool *finished) {
         TRY(file_remove_tree(a->parts));
     *finished = e->gen.resume && outputs_finished(e, &a->id);
     if (!*finished)
-        return identity_claim(&a->id, a->parts);
+        return identity_claim(&a->id, a->parts, &a->began_parts);
     return a->merges && file_exists(a->parts) ? file_remove_tree(a->parts) : ST_OK; /* killed in its last moment */
 }
 
-/* A folder without a single record is of no use, and would only hold up a run with other settings. */
+/* A folder without a single record is of no use, and would only hold up a run with other settings. One that was there
+ * before may be that of shares at work, which have not recorded anything yet. */
 static void leave_folder(const attempt *a) {
     char *manifest = text_format("%s/manifest", a->parts);
     text_list files = {0};
-    if (a->merges && a->lock && file_exists(a->parts) && items_list(a->parts, &files) == ST_OK && files.n == 0) {
+    if (a->merges && a->began_parts && file_exists(a->parts) && items_list(a->parts, &files) == ST_OK && files.n == 0) {
         (void)unlink(manifest);
         (void)rmdir(a->parts);
     }

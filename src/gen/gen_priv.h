@@ -185,8 +185,8 @@ status identity_config(const experiment *e, char **text);
 status identity_make(const experiment *e, const plan *p, const classes *k, const dataset_tables *t, identity *id);
 void identity_clear(identity *id);
 /* Make FOLDER and note the identity in it; ST_USAGE, naming the first thing that differs, where it is another's. Any
- * number of processes may do it at the same time. */
-status identity_claim(const identity *id, const char *folder);
+ * number of processes may do it at the same time. *first: this one was the first. */
+status identity_claim(const identity *id, const char *folder, bool *first);
 
 /* ---- items.c: finished batches in append-only files ---- */
 

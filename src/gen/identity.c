@@ -186,13 +186,13 @@ static status place(const char *path, const char *text, bool *first) {
     return st;
 }
 
-status identity_claim(const identity *id, const char *folder) {
+status identity_claim(const identity *id, const char *folder, bool *first) {
     char *path = text_format("%s/manifest", folder), *there = NULL;
-    bool mine = false;
+    *first = false;
     status st = file_make_folders(folder);
     if (!st && !file_exists(path))
-        st = place(path, id->text, &mine);
-    if (!st && !mine) {
+        st = place(path, id->text, first);
+    if (!st && !*first) {
         size_t n;
         st = file_read(path, 1 << 24, &there, &n);
         if (!st && strcmp(there, id->text) != 0)

@@ -144,6 +144,11 @@ status plan_make(plan **out, const experiment *e, const dataset_tables *tables, 
         st = FAIL(ST_USAGE, "nothing to generate: gen.flows asks for no flow");
         goto fail;
     }
+    if (p->start + (double)p->nflows / p->rate > UINT32_MAX) { /* seconds of a capture's record */
+        st = FAIL(ST_USAGE, "gen.start %.10g and %llu flows at gen.rate %g a second: the last would start after 2106",
+                  p->start, (unsigned long long)p->nflows, p->rate);
+        goto fail;
+    }
     if (p->client_first < p->server_first + p->nservers && p->server_first < p->client_first + p->nclients) {
         st = FAIL(ST_USAGE, "gen.clients %s and gen.servers %s overlap: a flow could talk to itself", e->gen.clients,
                   e->gen.servers);

@@ -18,9 +18,11 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/nd-chaos-XXXXXX")
 out=$work/disk/out
 cleanup() {
     pkill -9 -f "$work" 2>/dev/null || true
-    umount "$work/disk" 2>/dev/null || true
+    # what was killed a moment ago may still hold the disk
+    [ $mounted = no ] || umount "$work/disk" 2>/dev/null || umount -l "$work/disk" || true
     rm -rf "$work"
 }
+mounted=no
 trap cleanup EXIT
 fail() {
     echo "FAIL (seed $seed): $*" >&2
@@ -30,8 +32,11 @@ fail() {
 # shellcheck source=tests/chaos/losses.sh
 source tests/chaos/losses.sh
 mkdir -p "$work/disk" "$work/input"
-mounted=no
-mount -t tmpfs -o size=64m tmpfs "$work/disk" 2>/dev/null && mounted=yes
+if mount -t tmpfs -o size=64m tmpfs "$work/disk" 2>"$work/log"; then
+    mounted=yes
+else
+    echo "full and read-only disks: not tested (only root can mount one: $(tail -1 "$work/log"))"
+fi
 cp data/sample/run1* data/sample/run2* data/sample/labels.csv "$work/input/"
 
 interval=20 # steps between checkpoints
@@ -153,6 +158,7 @@ refused() { # refused STAGE PATTERN: the command ends with 1 and one line that s
     command_of "$1" "$out"
     timeout 60 "${command[@]}" >"$work/log" 2>&1 || code=$?
     [ $code = 1 ] || fail "$1: exit code $code instead of 1 ($2)"
+    [ "$(grep -c 'error: ' "$work/log")" = 1 ] || fail "$1: not one message ($2)"
     grep -qi "$2" "$work/log" || fail "$1: no message about: $2"
 }
 starve() { # starve STAGE: no space, no write, no input

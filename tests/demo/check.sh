@@ -11,7 +11,7 @@ capture=$out/generated/all.pcap
 bad=0
 complain() { echo "FAIL: $*"; bad=1; }
 fields() { # fields FILTER FIELD...: one line a packet that the filter takes
-    local filter=$1 arguments=()
+    local filter=$1 arguments=() field
     shift
     for field in "$@"; do arguments+=(-e "$field"); done
     tshark -n -r "$capture" -o ip.check_checksum:TRUE -o tcp.check_checksum:TRUE -o udp.check_checksum:TRUE \
@@ -54,9 +54,9 @@ awk -v rows="$rows" -v share="$share" 'BEGIN { exit !(rows >= share) }' || compl
 
 labels=$(awk -F, 'NR > 1 { n[$8]++ } END { for (l in n) if (n[l] >= 20) k++; print k }' "$out/generated/flows.csv")
 [ "$labels" -ge 12 ] || complain "only $labels labels with 20 flows or more"
-for label in $(awk -F, 'NR > 1 { print $8 }' "$out/generated/flows.csv" | sort -u); do
+while read -r label; do
     [ -s "$out/images/$label.png" ] || complain "no picture of $label"
     [ -s "$out/generated/$label.pcap" ] || complain "no capture of $label"
-done
+done < <(awk -F, 'NR > 1 { print $8 }' "$out/generated/flows.csv" | sort -u)
 [ $bad = 0 ] || exit 1
 echo "demo output: $packets packets, $right checksums right, no mark by tshark, $payload, $rows of the rows valid before repair"

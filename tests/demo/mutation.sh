@@ -5,7 +5,11 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:?folder of the demo}
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+end() {
+    [ ! -e "$work/unbroken" ] || cp "$work/unbroken" "$out/tools.tsv" # of the demo itself, not of what was broken last
+    rm -rf "$work"
+}
+trap end EXIT
 bad=0
 
 mutate() { # mutate KIND: $work/KIND.pcap
@@ -105,6 +109,5 @@ option wrong option lengths
 time in order of time
 lost packets
 KINDS
-cp "$work/unbroken" "$out/tools.tsv"
 [ $bad = 0 ] || exit 1
 echo "every broken rule was noticed"

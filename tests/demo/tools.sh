@@ -30,9 +30,10 @@ applications=(tls ssh mqtt dns mdns sip sdp rtp rtcp http stun udt)
 put() { printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "${4:-1}"; }
 
 ask_tshark() { # CAPTURE: the transport layer, as tshark's expert system and TCP analysis see it
-    local fields=(-e _ws.expert.severity -e _ws.expert.message)
+    local fields=(-e _ws.expert.severity -e _ws.expert.message) off=()
+    for m in "${applications[@]}"; do off+=(--disable-protocol "$m"); done
     for m in "${marks[@]}"; do fields+=(-e "tcp.analysis.$m"); done
-    tshark -n -r "$1" $(printf -- '--disable-protocol %s ' "${applications[@]}") -T fields "${fields[@]}" 2>/dev/null |
+    tshark -n -r "$1" "${off[@]}" -T fields "${fields[@]}" 2>/dev/null |
         awk -F'\t' -v names="${marks[*]}" '
             { warnings += gsub(/6291456/, "", $1); options += gsub(/option length/, "", $2); for (i = 3; i <= NF; i++) n[i] += $i != "" }
             END { split(names, name, " "); print "tshark\tpackets\t" NR "\t1"

@@ -1,6 +1,6 @@
 /* Import of nPrint text. Rows of thousands of characters are out of reach for a fuzzer, so the input is a recipe of
- * them: the first byte chooses the form, and each other one gives a number of equal values, a character of its own, or
- * the end of a line. Every row becomes a complete packet or is counted. */
+ * them: the first byte chooses the form, and each other one gives a number of equal values, six bits, a character
+ * of its own, or the end of a line. Every row becomes a complete packet or is counted. */
 #include <string.h>
 #include "fuzz/fuzz.h"
 #include "io/import_priv.h"
@@ -24,9 +24,9 @@ static char *cook(const uint8_t *data, size_t n, size_t *nbytes) {
             fputc('\n', to);
         else if (data[i] == LITERAL && i + 1 < n)
             fputc(data[++i], to);
-        else if (data[i] < 0xc0) /* value in two bits, how often in four: the last of the sixteen is many */
+        else if (data[i] < 0xc0) /* value in two bits, how often in six: the last of the 64 is many */
             put(to, values[data[i] >> 6], (data[i] & 63) == 63 ? 320 : (data[i] & 63) + 1u);
-        else /* eight bits, as most headers have them */
+        else /* six bits, each a value */
             for (int bit = 5; bit >= 0; bit--)
                 put(to, values[data[i] >> bit & 1], 1);
     }

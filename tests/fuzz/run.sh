@@ -3,12 +3,13 @@
 #   tests/fuzz/run.sh SECONDS [TARGET]
 # A target is NAME of fuzz_NAME.c. It starts from tests/fuzz/corpus/NAME and from what earlier runs found, which is kept
 # in build/fuzz/corpus/NAME; an input that fails stays in build/fuzz/found. Exit code 77: clang is missing.
-set -eu
+set -euo pipefail
 seconds=${1:?usage: run.sh SECONDS [TARGET]}
 only=${2:-}
 here=$(cd "$(dirname "$0")" && pwd)
 source=$(cd "$here/../.." && pwd)
 build=$source/build/fuzz
+[ -z "$only" ] || [ -e "$here/fuzz_$only.c" ] || { echo "no target $only: there is no $here/fuzz_$only.c" >&2; exit 2; }
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -148,6 +148,11 @@ same shares
 gen gen.dir="$work/shares" gen.shard=1/3 && grep -q 'finished before' "$work/log" || fail "a share of what is finished"
 gen gen.dir="$work/partly" gen.shard=0/3 || fail "the merge where a share is missing"
 same partly
+# A share that has recorded nothing yet keeps its folder, whatever becomes of a merge that was started too early.
+gen gen.dir="$work/early" gen.shard=1/3 || fail "a first share"
+rm "$work/early/parts"/items-*
+[ "$(code_of gen gen.dir="$work/early" gen.steps=5)" = 2 ] || fail "a merge with other settings began beside a share"
+[ -e "$work/early/parts/manifest" ] || fail "a refused merge removed the folder of a share"
 for wrong in 4/3 -1/3 1/0 x 1/; do
     code=$(code_of gen gen.dir="$work/bad" gen.shard=$wrong)
     [ "$code" = 2 ] || fail "gen.shard=$wrong gave exit code $code"
@@ -178,7 +183,7 @@ while read -r start file; do
         fail "$file does not hold the packet of $start"
 done < <(awk 'NR % 12 == 1' "$work/starts")
 gen gen.dir="$work/cut" || fail "whole captures again"
-[ -z "$(ls "$work/cut" | grep -E -- '-[0-9]{4}\.pcap')" ] || fail "files of the earlier run are left"
+! compgen -G "$work/cut/*-[0-9][0-9][0-9][0-9].pcap" || fail "files of the earlier run are left"
 same cut
 
 # No room: one message, exit code 1, and the next run goes on.

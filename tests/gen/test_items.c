@@ -46,9 +46,10 @@ static void write_file(const char *folder, uint64_t ends[NBATCHES]) {
     item_writer w;
     item it = {0};
     flow clean, raw;
+    bool first;
     flow_init(&clean);
     flow_init(&raw);
-    assert_ok(identity_claim(&ours, folder));
+    assert_ok(identity_claim(&ours, folder, &first));
     item_writer_open(&w, folder, 0);
     for (uint64_t b = 0; b < NBATCHES; b++) {
         uint64_t offset;
@@ -212,8 +213,9 @@ static void files_take_turns(void **state) {
     item_reader r;
     item it = {0};
     flow f;
+    bool first;
     flow_init(&f);
-    assert_ok(identity_claim(&ours, folder));
+    assert_ok(identity_claim(&ours, folder, &first));
     for (uint64_t b = 0; b < NFILES; b++) {
         item_writer w;
         uint64_t offset;
@@ -252,10 +254,14 @@ static void folders_have_one_identity(void **state) {
     char *folder = new_folder();
     identity first = {.text = (char *)"a: 1\n  b: 2\n"}, other = {.text = (char *)"a: 1\n  b: 3\n"},
              longer = {.text = (char *)"a: 1\n  b: 2\nc: 4\n"};
-    assert_ok(identity_claim(&first, folder));
-    assert_ok(identity_claim(&first, folder));
-    assert_fails(identity_claim(&other, folder), ST_USAGE, "\"b: 2\" there, \"b: 3\" now");
-    assert_fails(identity_claim(&longer, folder), ST_USAGE, "\"\" there, \"c: 4\" now");
+    bool began;
+    assert_ok(identity_claim(&first, folder, &began));
+    assert_true(began);
+    assert_ok(identity_claim(&first, folder, &began));
+    assert_false(began);
+    assert_fails(identity_claim(&other, folder, &began), ST_USAGE, "\"b: 2\" there, \"b: 3\" now");
+    assert_false(began);
+    assert_fails(identity_claim(&longer, folder, &began), ST_USAGE, "\"\" there, \"c: 4\" now");
     drop_folder(folder);
 }
 

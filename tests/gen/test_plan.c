@@ -129,9 +129,11 @@ static void bad_requests_are_named(void **state) {
     }
     const struct {
         const char *setting, *word;
-    } more[] = {{"gen.clients=300.1.1.1/8", "300.1.1.1/8"}, {"gen.clients=192.0.2.128/25", "overlap"}};
+    } more[] = {{"gen.clients=300.1.1.1/8", "300.1.1.1/8"},
+                {"gen.clients=192.0.2.128/25", "overlap"},
+                {"gen.rate=1e-6", "after 2106"}};
     for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
-        const char *settings[] = {"gen.flows=a:1", more[i].setting};
+        const char *settings[] = {"gen.flows=a:3000", more[i].setting};
         world w;
         world_open(&w, 2, settings);
         assert_int_equal(w.st, ST_USAGE);

@@ -35,11 +35,6 @@ export ND_SIZE_ENCODE="2 1 1 5" ND_SIZE_FINETUNE="2 1 1 5" ND_SIZE_GENERATE="2 1
 # what mpirun itself was told for this machine does not hold for the emulated nodes
 unset OMPI_MCA_btl
 
-if command -v shellcheck >/dev/null; then
-    check "shellcheck finds nothing" shellcheck -x slurm/*.sh tests/{slurm,hosts,chaos,house}/*.sh \
-        tests/dist/mismatch.sh tools/setup.sh test demo .ci/run
-fi
-
 job_state() { scontrol show job "$1" -o | sed -n 's/.*JobState=\([A-Z]*\).*/\1/p'; }
 job_restarts() { scontrol show job "$1" -o | sed -n 's/.*Restarts=\([0-9]*\).*/\1/p'; }
 both_completed() { is "$1" COMPLETED && is "$2" COMPLETED; }
