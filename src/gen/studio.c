@@ -300,6 +300,8 @@ status studio_finish(const studio *s, finisher *f, const batch_rows *b, uint64_t
     if (s->layout == &layout_relative) { /* raw bits have no numbers that could be sent again */
         rng r = rng_make(s->p->seed, number, RNG_LOSS);
         TRY(losses_add(&s->k->info[l->label].losses, &r, &f->raw, &f->votes, &f->votes_capacity));
+        if (f->raw.npackets > s->k->nrows) /* longer by what was sent again: cut as the training flows are */
+            f->raw.npackets = s->k->nrows;
         checksum_fill_flow(&f->raw); /* right by construction */
     }
     f->raw.label = (int32_t)l->label;
