@@ -329,6 +329,9 @@ char *capture_series_name(const char *stem, const char *separator, uint32_t nfil
 
 /* ---- outputs.c: the files of GEN.DIR ---- */
 
+/* Does the capture hold this packet's headers only? */
+bool outputs_truncate(const experiment *e, const packet *p);
+
 /* Names of captures: "all", or the label's. Caller frees the stem. */
 char *outputs_stem(const dataset_tables *t, int32_t label);
 const char *outputs_separator(const dataset_tables *t, const char *stem);
