@@ -1,15 +1,16 @@
 /* service_captures CAPTURE made|whole <PORTS: conversations with a service on every port that a line of standard input
- * names ("tcp 3306"), as ndgen would write them under that gen.payload: for each of many payload sizes a flow, TCP with
- * its handshake, in which both sides send two messages. The client's port is 39999. */
+ * names ("tcp 3306"), as ndgen would repair and write them under that gen.payload: for each of many payload sizes a
+ * flow, TCP with its handshake, in which both sides send two messages. The client's port is 39999. Prints how many
+ * packets there are. */
 #include <stdio.h>
 #include <string.h>
 #include "gen/gen_priv.h"
 #include "packet/payload.h"
+#include "packet/repair.h"
 
 enum { CLIENT_PORT = 39999, MESSAGES = 4 };
-static const unsigned sizes[] = {1,   2,   3,   4,   5,   6,   7,   8,    9,    10,   11,   12,  16,  20,
-                                 24,  25,  28,  32,  36,  40,  47,  48,   64,   65,   66,   96,  100, 128,
-                                 200, 256, 257, 300, 400, 512, 700, 1000, 1025, 1200, 1400, 1460};
+static const unsigned sizes[] = {1,  2,  3,  4,  5,  6,  7,   8,   9,   11,  12,  16,   20,
+                                 24, 25, 32, 40, 48, 64, 100, 128, 200, 257, 512, 1025, 1400};
 enum { SIZES = sizeof sizes / sizeof *sizes };
 
 static packet make_packet(unsigned proto, uint32_t number, unsigned dir, unsigned port, unsigned payload) {
@@ -59,7 +60,8 @@ static status make_flow(flow *f, unsigned proto, uint32_t number, unsigned port,
     for (size_t i = 0; i < f->npackets; i++)
         f->packets[i].time_ns = (1700000000 + (int64_t)number) * 1000000000 + (int64_t)i * 1000000;
     checksum_fill_flow(f);
-    return ST_OK;
+    repair_counts repaired = {.flows = 0};
+    return repair_flow(f, NULL, &repaired); /* sizes below a protocol's smallest message are raised */
 }
 
 static status write_flow(capture_writer *w, const experiment *e, const flow *f) {
@@ -71,7 +73,7 @@ static status write_flow(capture_writer *w, const experiment *e, const flow *f) 
     return ST_OK;
 }
 
-static status write_all(const char *path, const experiment *e) {
+static status write_all(const char *path, const experiment *e, size_t *npackets) {
     capture_writer *w = NULL;
     flow f;
     char proto[4];
@@ -84,6 +86,7 @@ static status write_all(const char *path, const experiment *e) {
             st = make_flow(&f, strcmp(proto, "tcp") == 0 ? PROTO_TCP : PROTO_UDP, ++number, port, sizes[s]);
             if (!st)
                 st = write_flow(w, e, &f);
+            *npackets += f.npackets;
         }
     if (!st)
         st = capture_commit(&w);
@@ -97,8 +100,11 @@ int main(int argc, char **argv) {
     if (argc != 3)
         return 2;
     e.gen.payload = strcmp(argv[2], "whole") == 0 ? PAYLOAD_WHOLE : PAYLOAD_MADE;
-    status st = write_all(argv[1], &e);
+    size_t npackets = 0;
+    status st = write_all(argv[1], &e, &npackets);
     if (st)
         fprintf(stderr, "%s\n", status_message());
+    else
+        printf("%zu\n", npackets);
     return st ? 1 : 0;
 }
