@@ -18,11 +18,14 @@ typedef struct class_flow {
     size_t npackets; /* of the whole flow: above n where it is longer than data.max_packets */
 } class_flow;
 
-/* A service port of a class, the lower of a flow's two. */
+/* A service port of a class, the lower of a flow's two; and the client port that most of these flows have, if one has
+ * more than all others together: `lead` is by how many more at least (Boyer and Moore's majority vote). */
 typedef struct class_service {
     uint8_t proto;
     uint16_t port;
     size_t nflows;
+    uint16_t client;
+    size_t lead;
 } class_service;
 enum { CLASS_SERVICES = 16 };
 
@@ -57,6 +60,9 @@ int64_t classes_gap(const classes *c, size_t label, unsigned dir_before, unsigne
 /* The class's service port that differs from `chosen` in the fewest bits, the more frequent of two; `chosen` itself for
  * a class without services, or with too many to be one of them. */
 uint16_t classes_service(const classes *c, size_t label, unsigned proto, uint16_t chosen);
+/* The port that clients of this service of the class always have (DHCP's 68, NTP's 123 of old): that of at least nine
+ * in ten of three flows or more. 0 where there is none. */
+uint16_t classes_client(const classes *c, size_t label, unsigned proto, uint16_t service);
 /* losses.c: count a training flow's retransmissions, and draw as many for a generated flow (votes: of its packets). */
 void losses_count(class_info *k, const flow *f);
 status losses_add(const class_info *k, rng *r, flow *f, packet_votes **votes, size_t *capacity);
@@ -299,13 +305,21 @@ void fanout_clear(fanout *f);
 status fanout_one(const experiment *e, const plan *p, const classes *k, const dataset_tables *tables, uint64_t number,
                   flow *raw, flow *clean);
 
-/* ---- ports.c: client ports that belong to no service ---- */
+/* ---- ports.c: which ports a flow has ---- */
 
 /* Does a protocol analyser expect a protocol of its own on this port (16384 and above)? */
 bool port_is_taken(uint16_t port);
 /* A port of a client that the model gave `chosen`: above the service's, not taken, of chosen's block of 4096 where
  * clients have ports there. `chosen` where no such port was found. */
 uint16_t port_draw(rng *r, uint16_t chosen, uint16_t service);
+
+/* Ports of both sides, and which side is the client. */
+typedef struct flow_ports {
+    unsigned client;
+    uint16_t port[2];
+} flow_ports;
+/* Those of a TCP or UDP flow for which the model gave key's. */
+flow_ports ports_settle(const classes *c, size_t label, const flow_key *key, rng *r);
 
 /* ---- capture_series.c: a capture that goes on in further files ---- */
 

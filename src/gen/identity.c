@@ -49,7 +49,8 @@ static status add_class(sha256_state *s, const class_info *c) {
     uint64_t sent[2] = {c->nsegments, c->nagain};
     status st = sha256_add(s, sent, sizeof sent);
     for (size_t i = 0; i < c->nservices && i < CLASS_SERVICES && !st; i++) {
-        uint64_t service[3] = {c->services[i].proto, c->services[i].port, c->services[i].nflows};
+        const class_service *known = &c->services[i];
+        uint64_t service[5] = {known->proto, known->port, known->nflows, known->client, known->lead};
         st = sha256_add(s, service, sizeof service);
     }
     for (size_t f = 0; f < c->nflows && !st; f++) {
