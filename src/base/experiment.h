@@ -11,7 +11,7 @@ enum { PROGRAM_ENCODE = 1, PROGRAM_TRAIN = 2, PROGRAM_GEN = 4, PROGRAM_EVAL = 8,
 typedef enum train_mode { TRAIN_BASE, TRAIN_CONTROL, TRAIN_LORA } train_mode;
 typedef enum control_inputs { CONTROL_LENGTH, CONTROL_FULL } control_inputs;
 typedef enum sampler_kind { SAMPLER_DDIM, SAMPLER_ANCESTRAL, SAMPLER_DPM } sampler_kind;
-typedef enum payload_policy { PAYLOAD_MADE, PAYLOAD_TRUNCATE } payload_policy;
+typedef enum payload_policy { PAYLOAD_MADE, PAYLOAD_WHOLE, PAYLOAD_TRUNCATE } payload_policy;
 typedef enum link_kind { LINK_ETHERNET, LINK_RAW } link_kind;
 typedef enum gap_source { GAP_MODEL, GAP_CLASS } gap_source;
 

@@ -78,7 +78,7 @@ KEY("gen.control", CONFIG_TEXT, gen.control, 0, 0, NULL, "sampled", G, "control 
 KEY("gen.controlnet", CONFIG_BOOL, gen.controlnet, 0, 0, NULL, "yes", G, "use the ControlNet where the model has one")
 KEY("gen.lora_scale", CONFIG_REAL, gen.lora_scale, 0, 10, NULL, "1", G, "strength of the LoRA")
 KEY("gen.gaps", CONFIG_CHOICE, gen.gaps, 0, 0, "model|class", "model", G, "inter-arrival times from the model, or drawn from the class")
-KEY("gen.payload", CONFIG_CHOICE, gen.payload, 0, 0, "made|truncate", "made", G, "payload made of the headers, or headers only (snap length)")
+KEY("gen.payload", CONFIG_CHOICE, gen.payload, 0, 0, "made|whole|truncate", "made", G, "payload made of the headers; whole: zeros too where a dissector wants other messages; truncate: headers only (snap length)")
 KEY("gen.link", CONFIG_CHOICE, gen.link, 0, 0, "ethernet|raw", "ethernet", G, "link type of the captures")
 KEY("gen.clients", CONFIG_TEXT, gen.clients, 0, 0, NULL, "198.51.100.0/24", G, "addresses of flow initiators' side (clients)")
 KEY("gen.servers", CONFIG_TEXT, gen.servers, 0, 0, NULL, "192.0.2.0/24", G, "addresses of servers")

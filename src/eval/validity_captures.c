@@ -139,7 +139,7 @@ static status write_packets(const eval_world *w, subject s, capture_writer *to, 
             checksum_fill_over(&p, true, payload_sum(all[i].f, k));
         if (made)
             payload_make(all[i].f, k, payload, packet_payload(&p));
-        TRY(capture_write_payload(to, &p, made ? payload : NULL, false));
+        TRY(capture_write_payload(to, &p, made ? payload : NULL, made && payload_is_left_out(&p)));
     }
     return ST_OK;
 }

@@ -139,7 +139,7 @@ const tool tool_suricata = {"suricata", "suricata -r CAPTURE -l FOLDER -k all -S
 
 enum { SCAPY_PACKETS, SCAPY_SAME, SCAPY_FIGURES };
 static const figure scapy_figures[SCAPY_FIGURES] = {
-    {"packets dissected", -1, 1, "IPv4 packets, at most 3,000: it is slow"},
+    {"packets dissected", -1, 1, "whole IPv4 packets, at most 3,000: it is slow"},
     {"packets built the same again", SCAPY_PACKETS, 100,
      "every length, header length and checksum left out and computed anew gives the same bytes"}};
 
@@ -154,8 +154,9 @@ static const char scapy_program[] = "import sys\n"
                                     "for frame in PcapReader(sys.argv[1]):\n"
                                     "    if seen == 3000: break\n"
                                     "    if IP not in frame: continue\n"
-                                    "    seen += 1\n"
                                     "    p = frame[IP]\n"
+                                    "    if len(p) < p.len: continue\n"
+                                    "    seen += 1\n"
                                     "    before = bytes(p)[:p.len]\n"
                                     "    try:\n"
                                     "        q = IP(before)\n"

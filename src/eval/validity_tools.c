@@ -116,7 +116,7 @@ static const tool tool_tcptrace = {"tcptrace", "tcptrace -n -l CAPTURE", TCPTRAC
 
 enum { TCPREWRITE_PACKETS, TCPREWRITE_CHANGED, TCPREWRITE_FIGURES };
 static const figure tcprewrite_figures[TCPREWRITE_FIGURES] = {
-    {"packets rewritten", -1, 1, "packets that it parsed and wrote again"},
+    {"packets rewritten", -1, 1, "whole packets that it parsed and wrote again"},
     {"packets changed", TCPREWRITE_PACKETS, 100,
      "an independent computation of every checksum gave another value; of rewritten flows 0 by construction"}};
 
@@ -128,6 +128,8 @@ static status compare_captures(capture *a, capture *b, double *x) {
         TRY(capture_next(b, &q, &end_b));
         if (end_a || end_b)
             return ST_OK;
+        if (p.caplen < p.wire_len) /* a checksum of what is not there */
+            continue;
         x[TCPREWRITE_PACKETS]++;
         x[TCPREWRITE_CHANGED] += p.caplen != q.caplen || memcmp(p.bytes, q.bytes, p.caplen) != 0;
     }

@@ -38,19 +38,32 @@ status shape_parse(const char *text, const char *what, packet_shape *shapes, siz
     return ST_OK;
 }
 
+static void client_add(class_service *s, uint16_t client) {
+    s->nflows++;
+    if (s->lead == 0)
+        s->client = client;
+    if (s->client == client)
+        s->lead++;
+    else
+        s->lead--;
+}
+
 static void service_add(class_info *k, const flow_key *key) {
-    uint16_t port = key->port[0] < key->port[1] ? key->port[0] : key->port[1];
+    bool second = key->port[1] < key->port[0];
+    uint16_t port = key->port[second], client = key->port[!second];
     if ((key->proto != PROTO_TCP && key->proto != PROTO_UDP) || k->nservices > CLASS_SERVICES)
         return;
     for (size_t i = 0; i < k->nservices; i++) {
         class_service *s = &k->services[i];
         if (s->proto == key->proto && s->port == port) {
-            s->nflows++;
+            client_add(s, client);
             return;
         }
     }
-    if (k->nservices < CLASS_SERVICES)
-        k->services[k->nservices] = (class_service){.proto = key->proto, .port = port, .nflows = 1};
+    if (k->nservices < CLASS_SERVICES) {
+        k->services[k->nservices] = (class_service){.proto = key->proto, .port = port};
+        client_add(&k->services[k->nservices], client);
+    }
     k->nservices++;
 }
 
@@ -67,6 +80,17 @@ uint16_t classes_service(const classes *c, size_t label, unsigned proto, uint16_
             best = s;
     }
     return best != NULL ? best->port : chosen;
+}
+
+uint16_t classes_client(const classes *c, size_t label, unsigned proto, uint16_t service) {
+    enum { FLOWS_LEAST = 3, EPHEMERAL = 32768 }; /* from there on an operating system chose it, and for one host */
+    const class_info *k = &c->info[label];
+    for (size_t i = 0; i < k->nservices && k->nservices <= CLASS_SERVICES; i++) {
+        const class_service *s = &k->services[i];
+        if (s->proto == proto && s->port == service)
+            return s->nflows >= FLOWS_LEAST && s->lead * 10 >= s->nflows * 9 && s->client < EPHEMERAL ? s->client : 0;
+    }
+    return 0;
 }
 
 /* f: the first packets of a flow of npackets. */

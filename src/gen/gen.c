@@ -291,7 +291,7 @@ static status run_one(const experiment *e, const generation *g) {
         st = capture_create(&w, path, e->gen.link == LINK_RAW ? 101 : 1, 262144);
     for (size_t i = 0; i < clean.npackets && !st; i++) {
         payload_make(&clean, i, payload, packet_payload(&clean.packets[i]));
-        st = capture_write_payload(w, &clean.packets[i], payload, e->gen.payload == PAYLOAD_TRUNCATE);
+        st = capture_write_payload(w, &clean.packets[i], payload, outputs_truncate(e, &clean.packets[i]));
     }
     if (!st)
         st = capture_commit(&w);

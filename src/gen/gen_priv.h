@@ -18,11 +18,14 @@ typedef struct class_flow {
     size_t npackets; /* of the whole flow: above n where it is longer than data.max_packets */
 } class_flow;
 
-/* A service port of a class, the lower of a flow's two. */
+/* A service port of a class, the lower of a flow's two; and the client port that most of these flows have, if one has
+ * more than all others together: `lead` is by how many more at least (Boyer and Moore's majority vote). */
 typedef struct class_service {
     uint8_t proto;
     uint16_t port;
     size_t nflows;
+    uint16_t client;
+    size_t lead;
 } class_service;
 enum { CLASS_SERVICES = 16 };
 
@@ -66,6 +69,9 @@ int64_t classes_gap(const classes *c, size_t label, unsigned dir_before, unsigne
 /* The class's service port that differs from `chosen` in the fewest bits, the more frequent of two; `chosen` itself for
  * a class without services, or with too many to be one of them. */
 uint16_t classes_service(const classes *c, size_t label, unsigned proto, uint16_t chosen);
+/* The port that clients of this service of the class always have (DHCP's 68, NTP's 123 of old): that of at least nine
+ * in ten of three flows or more, below those that operating systems choose. 0 where there is none. */
+uint16_t classes_client(const classes *c, size_t label, unsigned proto, uint16_t service);
 /* losses.c: count what happened to a training flow's segments, and draw as much for a generated flow (votes: of its
  * packets), which may become longer or shorter. Rules of check.h that held hold afterwards. */
 void losses_count(class_losses *c, const flow *f);
@@ -309,13 +315,21 @@ void fanout_clear(fanout *f);
 status fanout_one(const experiment *e, const plan *p, const classes *k, const dataset_tables *tables, uint64_t number,
                   flow *raw, flow *clean);
 
-/* ---- ports.c: client ports that belong to no service ---- */
+/* ---- ports.c: which ports a flow has ---- */
 
 /* Does a protocol analyser expect a protocol of its own on this port (16384 and above)? */
 bool port_is_taken(uint16_t port);
 /* A port of a client that the model gave `chosen`: above the service's, not taken, of chosen's block of 4096 where
  * clients have ports there. `chosen` where no such port was found. */
 uint16_t port_draw(rng *r, uint16_t chosen, uint16_t service);
+
+/* Ports of both sides, and which side is the client. */
+typedef struct flow_ports {
+    unsigned client;
+    uint16_t port[2];
+} flow_ports;
+/* Those of a TCP or UDP flow for which the model gave key's. */
+flow_ports ports_settle(const classes *c, size_t label, const flow_key *key, rng *r);
 
 /* ---- capture_series.c: a capture that goes on in further files ---- */
 
@@ -338,6 +352,9 @@ void capture_series_abandon(capture_series *s);
 char *capture_series_name(const char *stem, const char *separator, uint32_t nfiles, uint32_t number);
 
 /* ---- outputs.c: the files of GEN.DIR ---- */
+
+/* Does the capture hold this packet's headers only? */
+bool outputs_truncate(const experiment *e, const packet *p);
 
 /* Names of captures: "all", or the label's. Caller frees the stem. */
 char *outputs_stem(const dataset_tables *t, int32_t label);

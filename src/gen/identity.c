@@ -48,7 +48,8 @@ static status add_text(sha256_state *s, const char *text) {
 static status add_class(sha256_state *s, const class_info *c) {
     status st = sha256_add(s, &c->losses, sizeof c->losses);
     for (size_t i = 0; i < c->nservices && i < CLASS_SERVICES && !st; i++) {
-        uint64_t service[3] = {c->services[i].proto, c->services[i].port, c->services[i].nflows};
+        const class_service *known = &c->services[i];
+        uint64_t service[5] = {known->proto, known->port, known->nflows, known->client, known->lead};
         st = sha256_add(s, service, sizeof service);
     }
     for (size_t f = 0; f < c->nflows && !st; f++) {

@@ -185,9 +185,9 @@ static status flow_begin(merging *m, window *windows, const started *s, active *
 
 /* The next packet of the flow that comes first. */
 static status play_packet(merging *m, active *a, capture_series *all, capture_series *by_label) {
-    bool truncate = m->e->gen.payload == PAYLOAD_TRUNCATE;
     uint8_t payload[PAYLOAD_MAX];
     const packet *next = &a->f.packets[a->next];
+    bool truncate = outputs_truncate(m->e, next);
     if (!truncate)
         payload_make(&a->f, a->next, payload, packet_payload(next));
     TRY(capture_series_write(all, next, payload, truncate));

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/file.h"
+#include "packet/payload.h"
 
 static const char *const separators[] = {"-", "--", "---", "----"};
 enum { NSEPARATORS = sizeof separators / sizeof *separators, DIGITS = 4 };
@@ -38,14 +39,19 @@ const char *outputs_separator(const dataset_tables *t, const char *stem) {
     return "-----";
 }
 
+bool outputs_truncate(const experiment *e, const packet *p) {
+    return e->gen.payload == PAYLOAD_TRUNCATE || (e->gen.payload == PAYLOAD_MADE && payload_is_left_out(p));
+}
+
 /* ---- The manifest ---- */
 
 /* Flows and forms of output. Caller frees. */
 static char *manifest_head(const experiment *e, const identity *id) {
+    static const char *const policies[] = {
+        [PAYLOAD_MADE] = "made", [PAYLOAD_WHOLE] = "whole", [PAYLOAD_TRUNCATE] = "truncate"};
     return text_format("%slink: %s\npayload: %s\ncapture_bytes: %lld\ncompress: %lld\n", id->text,
-                       e->gen.link == LINK_RAW ? "raw" : "ethernet",
-                       e->gen.payload == PAYLOAD_TRUNCATE ? "truncate" : "made", (long long)e->gen.capture_bytes,
-                       (long long)e->encode.compress);
+                       e->gen.link == LINK_RAW ? "raw" : "ethernet", policies[e->gen.payload],
+                       (long long)e->gen.capture_bytes, (long long)e->encode.compress);
 }
 
 static char *manifest_path(const experiment *e) {

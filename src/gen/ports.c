@@ -1,9 +1,11 @@
-/* Client ports of generated flows.
+/* Ports of generated flows.
  *
- * A client's port says nothing about its class but much about the client, and the model has seen those of the training
- * flows: the block of 4096 ports that it chose is kept, where operating systems or media applications take client
- * ports from it, and the port is drawn within. Not drawn are ports on which a protocol analyser expects a protocol, for
- * it would take the client for that service and its payload for malformed. */
+ * The service owns the lower port, and that is one of its class. Some services have clients with a port of their own
+ * (DHCP, NetBIOS, multicast DNS), which they keep. Another client's port says nothing about its class but much about
+ * the client, and the model has seen those of the training flows: the block of 4096 ports that it chose is kept, where
+ * operating systems or media applications take client ports from it, and the port is drawn within. Not drawn are ports
+ * on which a protocol analyser expects a protocol, for it would take the client for that service and its payload for
+ * malformed. */
 #include "gen/gen_priv.h"
 
 /* Port ranges above 16384 with a dissector of their own, TCP or UDP: `tshark -G decodes` of Wireshark 4.0, tables
@@ -43,4 +45,22 @@ uint16_t port_draw(rng *r, uint16_t chosen, uint16_t service) {
             return port;
     }
     return chosen;
+}
+
+/* How many bits of the ports differ from these. */
+static int distance(const flow_key *key, uint16_t first, uint16_t second) {
+    return __builtin_popcount((unsigned)key->port[0] ^ first) + __builtin_popcount((unsigned)key->port[1] ^ second);
+}
+
+flow_ports ports_settle(const classes *c, size_t label, const flow_key *key, rng *r) {
+    flow_ports p = {.client = key->port[0] < key->port[1]};
+    uint16_t service = classes_service(c, label, key->proto, key->port[!p.client]),
+             fixed = classes_client(c, label, key->proto, service);
+    /* One wrong bit in two ports that are close (67 and 68) would make the client the server, so the way round counts
+     * in which fewer bits are wrong; with equal ports the first sender is the client. */
+    if (fixed > 0)
+        p.client = distance(key, service, fixed) < distance(key, fixed, service);
+    p.port[p.client] = fixed > 0 ? fixed : port_draw(r, key->port[p.client], service);
+    p.port[!p.client] = service;
+    return p;
 }

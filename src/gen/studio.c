@@ -252,15 +252,6 @@ static void set_port(flow *f, unsigned side, uint16_t port) {
     f->key.port[side] = port;
 }
 
-/* The service owns the lower port: its class's port that the model meant. The client's is drawn. */
-static void settle_ports(const studio *s, size_t label, uint64_t number, flow *f) {
-    rng r = rng_make(s->p->seed, number, RNG_PORT);
-    unsigned client = f->key.port[0] < f->key.port[1];
-    uint16_t service = classes_service(s->k, label, f->key.proto, f->key.port[!client]);
-    set_port(f, client, port_draw(&r, f->key.port[client], service));
-    set_port(f, !client, service);
-}
-
 status studio_copy(flow *to, const flow *from) {
     to->npackets = 0;
     for (size_t i = 0; i < from->npackets; i++)
@@ -283,8 +274,13 @@ status studio_finish(const studio *s, finisher *f, const batch_rows *b, uint64_t
     flow_plan initial = {0};
     plan_initial(s->p, number, &initial);
     TRY(decode(s, f, b, &initial, k));
-    bool ports = f->raw.key.proto == PROTO_TCP || f->raw.key.proto == PROTO_UDP;
-    if (ports && f->raw.key.port[0] < f->raw.key.port[1]) { /* the first sender is the service */
+    bool has_ports = f->raw.key.proto == PROTO_TCP || f->raw.key.proto == PROTO_UDP;
+    flow_ports ports = {.client = 0};
+    if (has_ports) {
+        rng r = rng_make(s->p->seed, number, RNG_PORT);
+        ports = ports_settle(s->k, l->label, &f->raw.key, &r);
+    }
+    if (ports.client == 1) { /* the first sender is the service */
         uint32_t client = initial.addr[0];
         ip_address client6 = initial.addr6[0];
         initial.addr[0] = initial.addr[1];
@@ -293,8 +289,8 @@ status studio_finish(const studio *s, finisher *f, const batch_rows *b, uint64_t
         initial.addr6[1] = client6;
         TRY(decode(s, f, b, &initial, k));
     }
-    if (ports)
-        settle_ports(s, l->label, number, &f->raw);
+    for (unsigned side = 0; has_ports && side < 2; side++)
+        set_port(&f->raw, side, ports.port[side]);
     if (s->e->gen.gaps == GAP_CLASS)
         draw_gaps(s, l->label, number, &f->raw);
     if (s->layout == &layout_relative) { /* raw bits have no numbers that could be sent again */

@@ -58,15 +58,17 @@ unsigned packet_walk_ipv6(const uint8_t *ip, size_t nbytes, unsigned *proto) {
     return at;
 }
 
-/* ip: n captured bytes from the IPv4 header on; *nip: its bytes, *total those of the whole packet. */
-static packet_skip measure_ipv4(const uint8_t *ip, size_t n, size_t *nip, size_t *total, unsigned *proto) {
+/* ip: n captured bytes from the IPv4 header on, of `wire`; *nip: its bytes, *total those of the whole packet. */
+static packet_skip measure_ipv4(const uint8_t *ip, size_t n, size_t wire, size_t *nip, size_t *total, unsigned *proto) {
     *nip = (ip[0] & 15u) * 4u;
     if (*nip < 20)
         return SKIP_IP_BAD;
     if (n < *nip)
         return SKIP_CUT;
     *total = get16(ip + 2);
-    if (*total < *nip) /* 0 too: segmentation offload leaves it so, but then the length is not known */
+    if (*total == 0) /* left to the network card, which cuts the packet into segments: it is as long as the frame */
+        *total = wire;
+    if (*total < *nip || *total > UINT16_MAX)
         return SKIP_IP_BAD;
     if (get16(ip + 6) & 0x1fff)
         return SKIP_FRAGMENT;
@@ -80,7 +82,7 @@ static packet_skip measure_ipv6(const uint8_t *ip, size_t n, size_t *nip, size_t
         return SKIP_CUT;
     *nip = IPV6_HEADER;
     *total = IPV6_HEADER + (size_t)get16(ip + 4);
-    if (*total == IPV6_HEADER) /* as with IPv4; a jumbogram (RFC 2675) has its length elsewhere */
+    if (*total == IPV6_HEADER) /* a jumbogram (RFC 2675) has its length elsewhere */
         return SKIP_IP_BAD;
     *proto = ip[6];
     while (packet_is_extension(*proto)) {
@@ -104,14 +106,14 @@ static packet_skip measure_ipv6(const uint8_t *ip, size_t n, size_t *nip, size_t
     return *proto == PROTO_ICMP ? SKIP_PROTOCOL : SKIP_NONE;
 }
 
-/* ip: n captured bytes, at least one; *nheader: IP header + transport header. */
-static packet_skip measure_headers(const uint8_t *ip, size_t n, size_t *nheader) {
+/* ip: n captured bytes of `wire`, at least one; *nheader: IP header + transport header. */
+static packet_skip measure_headers(const uint8_t *ip, size_t n, size_t wire, size_t *nheader) {
     unsigned version = ip[0] >> 4, proto = 0;
     size_t nip = 0, total = 0, nl4 = 8;
     if (version != 4 && version != 6)
         return SKIP_IP_BAD;
     packet_skip skip =
-        version == 4 ? measure_ipv4(ip, n, &nip, &total, &proto) : measure_ipv6(ip, n, &nip, &total, &proto);
+        version == 4 ? measure_ipv4(ip, n, wire, &nip, &total, &proto) : measure_ipv6(ip, n, &nip, &total, &proto);
     if (skip != SKIP_NONE)
         return skip;
     if (proto == PROTO_TCP) {
@@ -133,6 +135,13 @@ static packet_skip measure_headers(const uint8_t *ip, size_t n, size_t *nheader)
     return n < *nheader ? SKIP_CUT : SKIP_NONE;
 }
 
+/* Write a total length where there was none. A header checksum that was right stays so (RFC 1624). */
+static void fill_total_len(uint8_t *ip, unsigned total) {
+    uint32_t sum = (uint16_t)~get16(ip + 10) + total;
+    put16(ip + 2, total);
+    put16(ip + 10, (uint16_t) ~((sum & 0xffff) + (sum >> 16)));
+}
+
 packet_skip packet_decode(int link_type, const uint8_t *frame, size_t caplen, size_t wire_len, packet *out) {
     size_t at, nheader;
     packet_skip skip = packet_skip_link(link_type, frame, caplen, &at);
@@ -140,15 +149,16 @@ packet_skip packet_decode(int link_type, const uint8_t *frame, size_t caplen, si
         return skip;
     if (caplen == at)
         return SKIP_CUT;
-    skip = measure_headers(frame + at, caplen - at, &nheader);
-    if (skip != SKIP_NONE)
-        return skip;
-
     /* A record may claim fewer bytes on the wire than were captured; those captured were there. */
     size_t wire = (wire_len > caplen ? wire_len : caplen) - at;
+    skip = measure_headers(frame + at, caplen - at, wire, &nheader);
+    if (skip != SKIP_NONE)
+        return skip;
     out->wire_len = wire < UINT32_MAX ? (uint32_t)wire : UINT32_MAX;
     out->nheader = (uint8_t)nheader;
     memcpy(out->header, frame + at, nheader);
+    if (!packet_is_ipv6(out) && packet_total_len(out) == 0)
+        fill_total_len(out->header, out->wire_len);
     return SKIP_NONE;
 }
 

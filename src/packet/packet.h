@@ -44,8 +44,9 @@ const char *packet_skip_name(packet_skip why);
 /* Decode one captured frame. link_type is the pcap LINKTYPE_ value (0, 1, 9, 12, 14, 101, 105, 108, 113, 127, 228, 229,
  * 276); VLAN, QinQ, MPLS, PPPoE and SNAP are looked through. Fills nheader, the first nheader bytes of header, and
  * wire_len of *out (time, frame and dir are the caller's); on a skip *out is untouched. The transport header must lie
- * inside the IP total length; a length of 0 (segmentation offload, IPv6 jumbograms) is SKIP_IP_BAD. A frame that ends
- * before its IP header is SKIP_CUT. Never reads beyond caplen. */
+ * inside the IP total length. An IPv4 total length of 0 (segmentation offload) is that of the frame, up to 65535, and
+ * stands in *out's header, with a checksum that is as right as before; IPv6's 0 (jumbograms) is SKIP_IP_BAD. A frame
+ * that ends before its IP header is SKIP_CUT. Never reads beyond caplen. */
 packet_skip packet_decode(int link_type, const uint8_t *frame, size_t caplen, size_t wire_len, packet *out);
 
 /* Do the bytes in header make one IP header, with IPv4's options or IPv6's extension headers, and the TCP, UDP or ICMP

@@ -83,6 +83,14 @@ bool payload_make(const flow *f, size_t i, uint8_t *bytes, size_t n) {
     return true;
 }
 
+bool payload_is_left_out(const packet *p) {
+    if (packet_payload(p) == 0 || !packet_has_shape(p))
+        return false;
+    unsigned proto = packet_proto(p);
+    const uint8_t *l4 = packet_l4(p);
+    return payload_port_is_foreign(proto, get16(l4)) || payload_port_is_foreign(proto, get16(l4 + 2));
+}
+
 uint32_t payload_sum(const flow *f, size_t i) {
     uint8_t bytes[PAYLOAD_MAX];
     size_t n = packet_payload(&f->packets[i]);

@@ -19,6 +19,9 @@ typedef void payload_writer(const payload_task *t);
 payload_writer payload_dns, payload_dhcp, payload_ntp, payload_tls, payload_ssh, payload_mqtt, payload_rtp,
     payload_icmp, payload_icmpv6;
 
+/* payload_ports.c: does an analyser expect a protocol on this port that zero bytes are no message of? */
+bool payload_port_is_foreign(unsigned proto, unsigned port);
+
 /* A number that looks drawn, of the flow's ports and these two. */
 uint64_t payload_draw(const flow *f, uint64_t what, uint64_t which);
 /* n such bytes. */

@@ -28,9 +28,11 @@ marked=$(fields '_ws.malformed || _ws.expert.severity == error' frame.number _ws
 
 good='ip.checksum.status == "Good" && (tcp.checksum.status == "Good" || udp.checksum.status == "Good" || icmp.checksum.status == "Good")'
 right=$(fields "$good" frame.number | wc -l)
+# Where a capture holds the headers only, tshark sees no checksum; demo_payload_equal does.
+left_out=$(fields 'frame.cap_len < frame.len && (tcp || udp.checksum != 0)' frame.number | wc -l)
 # A UDP datagram may come without a checksum (RFC 768), if its flow was learnt so.
 without=$(fields 'udp.checksum == 0' frame.number | wc -l)
-[ $((right + without)) = "$packets" ] || complain "$right checksums of $packets right"
+[ $((right + without + left_out)) = "$packets" ] || complain "$right checksums of $packets right"
 
 # One line a flow from the capture, in the words of flows.csv: endpoints in order, number of packets.
 fields frame frame.time_epoch ip.proto ip.src ip.dst tcp.srcport tcp.dstport udp.srcport udp.dstport icmp.ident | tr '\t' , |

@@ -191,8 +191,9 @@ static void test_count(void **state) {
 }
 
 static void test_services(void **state) {
-    class_info info[2] = {{.nservices = 3, .services = {{PROTO_UDP, 53, 5}, {PROTO_TCP, 443, 9}, {PROTO_TCP, 8443, 2}}},
-                          {.nservices = CLASS_SERVICES + 1}};
+    class_info info[2] = {
+        {.nservices = 3, .services = {{PROTO_UDP, 53, 5, 0, 0}, {PROTO_TCP, 443, 9, 0, 0}, {PROTO_TCP, 8443, 2, 0, 0}}},
+        {.nservices = CLASS_SERVICES + 1}};
     classes c = {.nlabels = 2, .info = info};
     assert_int_equal(classes_service(&c, 0, PROTO_TCP, 443), 443);
     assert_int_equal(classes_service(&c, 0, PROTO_TCP, 443 ^ 0x10), 443);

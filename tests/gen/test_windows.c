@@ -178,13 +178,16 @@ static void identity_tells_what_was_learnt(void **state) {
     generation g = open_generation((const char *const[]){NULL});
     class_info *k = &g.classes->info[0];
     identity before, after;
+    assert_true(k->services[0].port == 443 && k->services[0].client == 40000 && k->services[0].lead == 1);
     assert_ok(identity_make(g.e, g.plan, g.classes, dataset_get_tables(g.real), &before));
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 8; i++) {
         k->services[0].port += i == 1;
         k->losses.nagain += i == 2;
         k->flows[0].npackets += i == 3;
         k->shapes[3] ^= i == 4;
         k->gaps[1][0] += i == 5;
+        k->services[0].client += i == 6;
+        k->services[0].lead += i == 7;
         assert_ok(identity_make(g.e, g.plan, g.classes, dataset_get_tables(g.real), &after));
         if ((memcmp(before.digest, after.digest, sizeof before.digest) == 0) != (i == 0))
             fail_msg("change %d", i);

@@ -125,7 +125,7 @@ static const ip_case ip_cases[] = {
     {"IHL 6: the TCP header moves", 0, SKIP_L4_BAD, {{0, 0x46}}},
     {"IHL 6, data offset 5", 44, SKIP_NONE, {{0, 0x46}, {36, 0x50}}},
     {"IHL 15 with 64 bytes", 0, SKIP_L4_BAD, {{0, 0x4f}}},
-    {"total length 0", 0, SKIP_IP_BAD, {{3, 0}}},
+    {"total length 1", 0, SKIP_IP_BAD, {{3, 1}}},
     {"total length 19", 0, SKIP_IP_BAD, {{3, 19}}},
     {"total length 20", 0, SKIP_L4_BAD, {{3, 20}}},
     {"total length 39", 0, SKIP_L4_BAD, {{3, 39}}},
@@ -307,6 +307,44 @@ static void test_wire_length(void **state) {
     }
 }
 
+/* A total length of 0 is that of the frame, behind its link header; the checksum stays as right or wrong as it was. */
+static void test_total_length_of_the_frame(void **state) {
+    static const struct {
+        size_t wire; /* from the IP header on */
+        packet_skip expect;
+    } cases[] = {{64, SKIP_NONE},    {65, SKIP_NONE},      {1500, SKIP_NONE},     {40000, SKIP_NONE},
+                 {65535, SKIP_NONE}, {65536, SKIP_IP_BAD}, {200000, SKIP_IP_BAD}, {SIZE_MAX - 14, SKIP_IP_BAD}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (unsigned wrong = 0; wrong < 2; wrong++) {
+            uint8_t frame[14 + sizeof tcp_packet];
+            packet p = {.nheader = 40}, zero = {.nheader = 40};
+            memcpy(frame, MACS "\x08\0", 14);
+            memcpy(frame + 14, tcp_packet, sizeof tcp_packet);
+            put16(frame + 14 + 2, 0);
+            memcpy(zero.header, frame + 14, 40);
+            put16(frame + 14 + 10, checksum_ipv4(&zero) ^ wrong);
+            assert_int_equal(packet_decode(1, frame, sizeof frame, 14 + cases[i].wire, &p), cases[i].expect);
+            if (cases[i].expect == SKIP_NONE) {
+                assert_int_equal(p.wire_len, cases[i].wire);
+                assert_int_equal(packet_total_len(&p), cases[i].wire);
+                assert_int_equal(packet_payload(&p), cases[i].wire - 40);
+                assert_true((get16(p.header + 10) == checksum_ipv4(&p)) == !wrong);
+                put16(p.header + 2, 0);
+                put16(p.header + 10, get16(frame + 14 + 10));
+                assert_memory_equal(p.header, frame + 14, 40); /* nothing else is changed */
+            }
+            check_every_cut(1, frame, sizeof frame, 14 + cases[i].wire, "total length 0");
+        }
+    uint8_t bytes[39];
+    packet p;
+    memcpy(bytes, tcp_packet, sizeof bytes);
+    put16(bytes + 2, 0);
+    assert_int_equal(packet_decode(101, bytes, 39, 39, &p), SKIP_L4_BAD);
+    assert_int_equal(packet_decode(101, bytes, 39, 40, &p), SKIP_CUT);
+    assert_int_equal(packet_decode(101, bytes, 19, 19, &p), SKIP_CUT);
+}
+
 static void test_incomplete_packets(void **state) {
     rng r = rng_make(1, 0, RNG_TEST);
     (void)state;
@@ -382,15 +420,11 @@ static void test_skip_names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_link_layers),
-        cmocka_unit_test(test_ip_headers),
-        cmocka_unit_test(test_ipv6_headers),
-        cmocka_unit_test(test_random_shapes),
-        cmocka_unit_test(test_wire_length),
-        cmocka_unit_test(test_incomplete_packets),
-        cmocka_unit_test(test_every_cut_of_link_layers),
-        cmocka_unit_test(test_every_cut_of_ipv6),
-        cmocka_unit_test(test_random_packets),
+        cmocka_unit_test(test_link_layers),        cmocka_unit_test(test_ip_headers),
+        cmocka_unit_test(test_ipv6_headers),       cmocka_unit_test(test_random_shapes),
+        cmocka_unit_test(test_wire_length),        cmocka_unit_test(test_total_length_of_the_frame),
+        cmocka_unit_test(test_incomplete_packets), cmocka_unit_test(test_every_cut_of_link_layers),
+        cmocka_unit_test(test_every_cut_of_ipv6),  cmocka_unit_test(test_random_packets),
         cmocka_unit_test(test_skip_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,6 +19,30 @@ static void other_ports_carry_zeros(void **state) {
     }
     flow_clear(&f);
 }
+
+/* On either side's port, of that transport only, and where there is payload at all. */
+static void payload_of_foreign_services_is_left_out(void **state) {
+    static const struct {
+        unsigned proto, port, payload;
+        bool left_out;
+    } rows[] = {{PROTO_TCP, 3306, 40, true},  {PROTO_TCP, 3306, 0, false},  {PROTO_UDP, 3306, 40, false},
+                {PROTO_UDP, 161, 40, false},  {PROTO_UDP, 137, 50, true},   {PROTO_UDP, 5683, 8, true},
+                {PROTO_UDP, 14390, 8, true},  {PROTO_UDP, 14400, 8, false}, {PROTO_TCP, 6000, 8, true},
+                {PROTO_TCP, 6063, 8, true},   {PROTO_TCP, 6064, 8, false},  {PROTO_TCP, 80, 100, false},
+                {PROTO_TCP, 443, 100, false}, {PROTO_UDP, 53, 40, false},   {PROTO_UDP, 5030, 40, false},
+                {PROTO_UDP, 5031, 40, true},  {PROTO_ICMP, 0, 40, false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (unsigned dir = 0; dir < 2; dir++) {
+            packet p = rows[i].proto == PROTO_ICMP ? icmp(dir, 8, rows[i].payload)
+                                                   : message(rows[i].proto, dir, rows[i].port, 1, rows[i].payload);
+            if (payload_is_left_out(&p) != rows[i].left_out)
+                fail_msg("protocol %u, port %u, %u bytes", rows[i].proto, rows[i].port, rows[i].payload);
+        }
+    packet shapeless = message(PROTO_TCP, 0, 3306, 1, 40);
+    shapeless.nheader = 30;
+    assert_false(payload_is_left_out(&shapeless));
+}
+
 /* One's complement sum of pseudo header, header and payload together, byte by byte: 0xffff where it is right. */
 static unsigned naive_sum(const packet *p, const uint8_t *payload, size_t n) {
     uint64_t sum = 0;
@@ -147,11 +171,9 @@ static void any_headers_will_do(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(other_ports_carry_zeros),
-        cmocka_unit_test(checksums_count_the_payload),
-        cmocka_unit_test(repaired_flows_have_the_checksums),
-        cmocka_unit_test(a_cut_is_a_prefix),
-        cmocka_unit_test(any_headers_will_do),
+        cmocka_unit_test(other_ports_carry_zeros),     cmocka_unit_test(payload_of_foreign_services_is_left_out),
+        cmocka_unit_test(checksums_count_the_payload), cmocka_unit_test(repaired_flows_have_the_checksums),
+        cmocka_unit_test(a_cut_is_a_prefix),           cmocka_unit_test(any_headers_will_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
