@@ -74,7 +74,7 @@ static status make_tables(encoder *r) {
         t->run[i] = text_copy(labels_run(r->labels, i));
     t->config = content_config(r->e);
     TRY(NEW(t->nfiles, &r->kept));
-    return encode_totals_new(&r->totals, &r->plan, t->nlabels);
+    return encode_totals_new(&r->totals, &r->plan, r->labels);
 }
 
 static status prepare(encoder *r) {
@@ -219,17 +219,21 @@ static status remove_raw(const encoder *r, uint32_t file, uint64_t partition) {
     return st;
 }
 
+static status new_mark(const encoder *r, encode_mark *m) {
+    return encode_mark_new(m, r->tables.nlabels, labels_nlines(r->labels));
+}
+
 /* The mark of what an earlier run finished, if that is still whole. */
 static status look_for_mark(const encoder *r, encode_mark *m, uint32_t file, bool pass, uint64_t partition,
                             bool *good) {
-    TRY(encode_mark_new(m, r->tables.nlabels));
+    TRY(new_mark(r, m));
     TRY(encode_mark_read(m, r->folder, &r->plan, file, pass, partition, good));
     if (*good)
         TRY(encode_mark_check(m, r->folder, &r->plan, file, pass, partition, good));
     if (*good)
         return ST_OK;
     encode_mark_clear(m);
-    return encode_mark_new(m, r->tables.nlabels);
+    return new_mark(r, m);
 }
 
 static status do_partition(encoder *r, uint32_t file, uint64_t partition, int link_type) {
@@ -298,7 +302,7 @@ static status do_item(encoder *r, const encode_item *item, bool *failed) {
     wait_for_pass(r, item->file, failed);
     if (*failed)
         return ST_OK;
-    status st = encode_mark_new(&m, r->tables.nlabels);
+    status st = new_mark(r, &m);
     if (st == ST_OK)
         st = encode_mark_read(&m, r->folder, &r->plan, item->file, true, 0, &found);
     if (st == ST_OK && !found)
@@ -389,6 +393,12 @@ static status finish(encoder *r) {
     return st;
 }
 
+/* Every rank has the same sums; rank 0 speaks for all. */
+static status judge(const encoder *r) {
+    TRY(encode_totals_check(&r->totals, &r->tables, r->e->data.labels));
+    return encode_totals_warn(&r->totals, r->labels, r->e->data.labels);
+}
+
 static status run_items(encoder *r) {
     work *w = NULL;
     status st = comm_rank(r->c) == 0 ? open_folder(r) : ST_OK;
@@ -403,7 +413,7 @@ static status run_items(encoder *r) {
     TRY(comm_agree(r->c, st != ST_OK ? st : closed));
     TRY(encode_totals_sum(&r->totals, &r->plan, &r->tables, r->c));
     if (comm_rank(r->c) == 0)
-        st = encode_totals_check(&r->totals, &r->tables, r->e->data.labels);
+        st = judge(r);
     TRY(comm_agree(r->c, st));
     TRY(join(r));
     r->done = true;

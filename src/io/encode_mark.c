@@ -22,15 +22,17 @@
 
 enum { MARK_LIMIT = 1 << 28 };
 
-status encode_mark_new(encode_mark *m, size_t nlabels) {
-    *m = (encode_mark){.nlabels = nlabels};
+status encode_mark_new(encode_mark *m, size_t nlabels, size_t nlines) {
+    *m = (encode_mark){.nlabels = nlabels, .nlines = nlines};
     TRY(NEW(nlabels + 1, &m->flows));
-    return NEW(nlabels + 1, &m->packets);
+    TRY(NEW(nlabels + 1, &m->packets));
+    return NEW(nlines + 1, &m->taken);
 }
 
 void encode_mark_clear(encode_mark *m) {
     memory_free(&m->flows);
     memory_free(&m->packets);
+    memory_free(&m->taken);
     memory_free(&m->raw_nbytes);
     memory_free(&m->raw_crc);
     free(m->damage);
@@ -45,6 +47,15 @@ static json_t *numbers(const uint64_t *x, size_t n) {
     json_t *array = json_array();
     for (size_t i = 0; i < n; i++)
         json_array_append_new(array, json_integer((json_int_t)x[i]));
+    return array;
+}
+
+/* The lines that are true. */
+static json_t *lines(const bool *taken, size_t n) {
+    json_t *array = json_array();
+    for (size_t i = 0; i < n; i++)
+        if (taken[i])
+            json_array_append_new(array, json_integer((json_int_t)i));
     return array;
 }
 
@@ -72,6 +83,7 @@ status encode_mark_write(const encode_mark *m, const encode_options *to, const e
     json_object_set_new(o, "part", numbers((const uint64_t *)&m->part, PART_NUMBERS));
     json_object_set_new(o, "flows", numbers(m->flows, m->nlabels + 1));
     json_object_set_new(o, "packets", numbers(m->packets, m->nlabels + 1));
+    json_object_set_new(o, "taken", lines(m->taken, m->nlines + 1));
     char *text = json_dumps(o, JSON_COMPACT), *name = mark_name(to->folder, file, pass, partition);
     json_decref(o);
     status st =
@@ -99,6 +111,17 @@ static bool get_numbers(const json_t *o, const char *key, size_t n, uint64_t *to
     return good;
 }
 
+static bool get_lines(const json_t *o, size_t n, bool *taken) {
+    const json_t *array = json_object_get(o, "taken"), *x;
+    size_t i;
+    json_array_foreach(array, i, x) {
+        if (!json_is_integer(x) || json_integer_value(x) < 0 || (uint64_t)json_integer_value(x) >= n)
+            return false;
+        taken[json_integer_value(x)] = true;
+    }
+    return json_is_array(array);
+}
+
 static bool of_this_capture(const json_t *o, const encode_plan *p, uint32_t file) {
     const char *name = json_string_value(json_object_get(o, "capture"));
     uint64_t nbytes, mtime_ns;
@@ -119,7 +142,8 @@ static status parse(encode_mark *m, const json_t *o, bool *good) {
             get_numbers(o, "raw_nbytes", m->npartitions, m->raw_nbytes) &&
             get_numbers(o, "raw_crc", m->npartitions, m->raw_crc) &&
             get_numbers(o, "part", PART_NUMBERS, (uint64_t *)&m->part) &&
-            get_numbers(o, "flows", m->nlabels + 1, m->flows) && get_numbers(o, "packets", m->nlabels + 1, m->packets);
+            get_numbers(o, "flows", m->nlabels + 1, m->flows) &&
+            get_numbers(o, "packets", m->nlabels + 1, m->packets) && get_lines(o, m->nlines + 1, m->taken);
     if (*good) {
         strcpy(m->sha256, hex);
         m->link_type = (int)link_type;
@@ -168,7 +192,7 @@ status encode_mark_check(const encode_mark *m, const char *folder, const encode_
     /* Of each partition the raw file or the part. */
     for (uint64_t i = 0; *good && i < m->npartitions; i++) {
         encode_mark part;
-        status st = encode_mark_new(&part, m->nlabels);
+        status st = encode_mark_new(&part, m->nlabels, m->nlines);
         if (st == ST_OK)
             st = encode_mark_read(&part, folder, p, file, false, i, good);
         if (st == ST_OK && *good)

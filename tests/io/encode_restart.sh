@@ -31,6 +31,7 @@ for round in 1 2 3 4; do
     done
     want 0 "3241 flows" "$encode" $settings out=out
     cmp whole/dataset.h5 out/dataset.h5 || fail "round $round: other bytes after a kill"
+    ! grep "no flow" out.txt || fail "round $round: rows that labelled flows before the kill are called useless"
     [ "$(ls out)" = "dataset.h5
 dataset.yaml" ] || fail "round $round: left $(ls out)"
 done
