@@ -9,6 +9,7 @@
 
 #include <string.h>
 #include <sys/types.h>
+#include "base/lock.h"
 #include "dist/comm.h"
 #include "io/dataset_priv.h"
 #include "io/encode.h"
@@ -166,9 +167,15 @@ status encode_mark_read(encode_mark *m, const char *folder, const encode_plan *p
 status encode_mark_check(const encode_mark *m, const char *folder, const encode_plan *p, uint32_t file, bool pass,
                          uint64_t partition, bool *good);
 
-/* The folder of the parts, for this run alone. Local to rank 0. Parts of a run with another `identity` go away. */
-status encode_folder_open(const char *folder, const char *identity, int *lock);
-void encode_folder_close(const char *folder, int *lock, bool keep);
+/* --- the folder of the parts (encode_folder.c) --- */
+
+/* The folder, for this run alone: *l is its lock. Local to rank 0. Parts of a run with another `identity` go away. */
+status encode_folder_open(const char *folder, const char *lock_path, const char *identity, lock **l);
+/* Does nothing without a lock, and leaves the folder to a run that has taken the lock over. */
+void encode_folder_close(const char *folder, lock **l, bool keep);
+/* Tell the other ranks of this attempt, who look for it. Any number of them may do so at one moment. Local. */
+status encode_signal_give(const char *folder, uint64_t attempt, const char *what, uint32_t file);
+bool encode_signal_given(const char *folder, uint64_t attempt, const char *what, uint32_t file);
 /* ST_STOPPED where this process was asked to stop (base/stop.h). Local. */
 status encode_check_stop(const char *folder);
 
@@ -183,6 +190,7 @@ typedef struct encode_catalog {
     const part_size *parts;
     const uint64_t *frames; /* by file */
     assembler *const *kept; /* by file: its part in memory, NULL where it is in files; NULL if all are */
+    const lock *lock;       /* no dataset is put in place after it was lost; NULL: none */
 } encode_catalog;
 
 /* Collective. tables count on rank 0. */
