@@ -60,7 +60,7 @@ static uint64_t to_dataset(bench *b) {
     encode_mark m;
     size_t first_part[2] = {0, 1};
     uint64_t split = 0;
-    MUST(encode_mark_new(&m, 0));
+    MUST(encode_mark_new(&m, 0, 0));
     MUST(file_make_folders(b->options.folder));
     assembler *kept = NULL;
     MUST(encode_pass(b->input, 0, 1, 1, &b->options, &m, &kept));

@@ -2,8 +2,10 @@
 #ifndef ND_EVAL_EVAL_PRIV_H
 #define ND_EVAL_EVAL_PRIV_H
 
+#include <stdio.h>
 #include "eval/report.h"
 #include "eval/world.h"
+#include "io/capture.h"
 
 /* ---- histograms.c ---- */
 
@@ -39,9 +41,16 @@ typedef struct expert_counts {
     double errors, warnings, packets;
 } expert_counts;
 
-/* Expert information of a capture, checksums verified. known stays false where tshark is not installed, fails or takes
- * too long. Local. */
-status summary_tshark(const char *capture, expert_counts *counts);
+/* Expert information of n captures, checksums verified. known stays false where tshark is not installed, fails or takes
+ * too long. apart: flows of different captures may have one 5-tuple, so that every capture needs a run of its own.
+ * Local. */
+status summary_tshark(size_t n, const char *const *captures, bool apart, expert_counts *counts);
+
+/* ---- validity_captures.c ---- */
+
+/* A pcap file with nanoseconds, in this machine's byte order. False where it cannot be written. */
+bool pcap_put_header(FILE *to, int link_type);
+bool pcap_put_record(FILE *to, const capture_record *r);
 
 /* ---- validity_rules.c ---- */
 

@@ -57,21 +57,6 @@ static void take_checks(const check_counts *raw, const check_counts *real, const
     }
 }
 
-static status ask_tshark(const eval_world *w, const char *label, label_result *r) {
-    expert_counts counts = {0};
-    if (!w->e->eval.tools || !w->synthetic_folder || !w->named_by_label)
-        return ST_OK;
-    char *name = file_label_name(label), *capture = text_format("%s/%s.pcap", w->synthetic_folder, name);
-    free(name);
-    status st = file_exists(capture) ? summary_tshark(capture, &counts) : ST_OK;
-    free(capture);
-    r->tshark_known = counts.known;
-    r->tshark_errors = counts.errors;
-    r->tshark_warnings = counts.warnings;
-    r->tshark_packets = counts.packets;
-    return st;
-}
-
 static status judge_label(const eval_world *w, size_t l, label_result *r) {
     int32_t label = (int32_t)l;
     measures *m = NULL; /* training, held-out, synthetic, before repair */
@@ -96,7 +81,73 @@ static status judge_label(const eval_world *w, size_t l, label_result *r) {
         r->synthetic[q] = histograms_jsd(&m[2].shape, &m[1].shape, (histogram)q);
     }
     memory_free(&m);
-    return r->flows > 0 ? ask_tshark(w, w->label[l], r) : ST_OK;
+    return ST_OK;
+}
+
+/* ---- tshark ---- */
+
+typedef struct labelled_key {
+    uint64_t hash; /* of both directions */
+    int32_t label;
+} labelled_key;
+
+static int compare_keys(const void *a, const void *b) {
+    const labelled_key *x = a, *y = b;
+    return x->hash != y->hash ? (x->hash < y->hash ? -1 : 1) : (x->label > y->label) - (x->label < y->label);
+}
+
+/* Do flows of two labels have one 5-tuple (or, once in a long time, one hash)? */
+static status labels_share_keys(const eval_world *w, bool *share) {
+    labelled_key *keys = NULL;
+    size_t n = w->synthetic.n;
+    TRY(NEW(n + 1, &keys));
+    for (size_t i = 0; i < n; i++) {
+        const flow *f = &w->synthetic.flows[i].f;
+        keys[i] = (labelled_key){.hash = flow_key_hash(&f->key), .label = f->label};
+    }
+    qsort(keys, n, sizeof *keys, compare_keys);
+    *share = false;
+    for (size_t i = 1; i < n; i++)
+        *share = *share || (keys[i].hash == keys[i - 1].hash && keys[i].label != keys[i - 1].label);
+    memory_free(&keys);
+    return ST_OK;
+}
+
+/* The captures of this rank's labels. */
+static status ask_tshark(const eval_world *w, label_result *results) {
+    text_list captures = {0};
+    size_t *of = NULL;
+    expert_counts *counts = NULL;
+    bool share = false;
+    if (!w->e->eval.tools || !w->synthetic_folder || !w->named_by_label)
+        return ST_OK;
+    status st = NEW(w->nlabels, &of);
+    for (size_t l = 0; l < w->nlabels && !st; l++) {
+        char *name = file_label_name(w->label[l]), *path = text_format("%s/%s.pcap", w->synthetic_folder, name);
+        if (results[l].flows > 0 && file_exists(path)) { /* of other ranks' labels nothing is known here */
+            of[captures.n] = l;
+            st = text_list_add(&captures, path);
+        }
+        free(name);
+        free(path);
+    }
+    if (!st)
+        st = NEW(captures.n, &counts);
+    if (!st)
+        st = labels_share_keys(w, &share);
+    if (!st)
+        st = summary_tshark(captures.n, (const char *const *)captures.item, share, counts);
+    for (size_t i = 0; i < captures.n && !st; i++) {
+        label_result *r = &results[of[i]];
+        r->tshark_known = counts[i].known;
+        r->tshark_errors = counts[i].errors;
+        r->tshark_warnings = counts[i].warnings;
+        r->tshark_packets = counts[i].packets;
+    }
+    memory_free(&counts);
+    memory_free(&of);
+    text_list_clear(&captures);
+    return st;
 }
 
 /* ---- tables ---- */
@@ -244,6 +295,8 @@ status part_summary(const eval_world *w, report *r) {
     for (size_t l = 0; l < w->nlabels && !st; l++)
         if (world_mine(w, l))
             st = judge_label(w, l, &results[l]);
+    if (!st)
+        st = ask_tshark(w, results);
     st = comm_agree(w->c, st);
     if (!st)
         st = comm_sum_f64(w->c, (double *)results, w->nlabels * sizeof *results / sizeof(double));

@@ -9,7 +9,7 @@
 #include <string.h>
 #include "base/file.h"
 #include "base/memory.h"
-#include "io/capture.h"
+#include "eval/eval_priv.h"
 #include "packet/payload.h"
 
 enum { PACKETS_MAX = 70000, BYTES_MAX = 64 << 20, FILES_MAX = 32, SNAP_LEN = 262144, LINK_ETHERNET_TYPE = 1 };
@@ -187,12 +187,23 @@ static bool put_u32(FILE *to, uint32_t x) {
     return fwrite(&x, sizeof x, 1, to) == 1;
 }
 
-/* A pcap file (nanoseconds, this machine's byte order) with the records of another, which may be pcapng: those of its
- * first link type. */
-static status copy_records(capture *from, FILE *to, const char *path, budget *left) {
+bool pcap_put_header(FILE *to, int link_type) {
     const uint16_t version[] = {2, 4};
-    bool good = put_u32(to, 0xa1b23c4d) && fwrite(version, sizeof version, 1, to) == 1 && put_u32(to, 0) &&
-                put_u32(to, 0) && put_u32(to, SNAP_LEN) && put_u32(to, (uint32_t)capture_link_type(from));
+    return put_u32(to, 0xa1b23c4d) && fwrite(version, sizeof version, 1, to) == 1 && put_u32(to, 0) && put_u32(to, 0) &&
+           put_u32(to, SNAP_LEN) && put_u32(to, (uint32_t)link_type);
+}
+
+bool pcap_put_record(FILE *to, const capture_record *r) {
+    int64_t time = r->time_ns < 0 ? 0 : r->time_ns;
+    size_t caplen = r->caplen < SNAP_LEN ? r->caplen : SNAP_LEN;
+    return put_u32(to, (uint32_t)(time / 1000000000)) && put_u32(to, (uint32_t)(time % 1000000000)) &&
+           put_u32(to, (uint32_t)caplen) && put_u32(to, (uint32_t)r->wire_len) &&
+           fwrite(r->bytes, 1, caplen, to) == caplen;
+}
+
+/* A pcap file with the records of another, which may be pcapng: those of its first link type. */
+static status copy_records(capture *from, FILE *to, const char *path, budget *left) {
+    bool good = pcap_put_header(to, capture_link_type(from));
     while (good) {
         capture_record r;
         bool end;
@@ -203,11 +214,7 @@ static status copy_records(capture *from, FILE *to, const char *path, budget *le
             continue;
         left->packets--;
         left->bytes -= r.caplen;
-        int64_t time = r.time_ns < 0 ? 0 : r.time_ns;
-        size_t caplen = r.caplen < SNAP_LEN ? r.caplen : SNAP_LEN;
-        good = put_u32(to, (uint32_t)(time / 1000000000)) && put_u32(to, (uint32_t)(time % 1000000000)) &&
-               put_u32(to, (uint32_t)caplen) && put_u32(to, (uint32_t)r.wire_len) &&
-               fwrite(r.bytes, 1, caplen, to) == caplen;
+        good = pcap_put_record(to, &r);
     }
     return FAIL(ST_IO, "%s: cannot write", path);
 }

@@ -63,8 +63,9 @@ static status read_packets(capture *c, reading *in, flow_table *flows) {
         flow *f = flow_table_get(flows, number);
         f->label = in->label;
         if (in->labels) {
-            label_match(in->labels, &f->key, &r, &f->label, &f->run);
-            f->label = f->label >= 0 ? in->map[f->label] : -1;
+            flow_label found = label_match(in->labels, &f->key, &r);
+            f->label = found.label >= 0 ? in->map[found.label] : -1;
+            f->run = found.run;
         }
     }
 }

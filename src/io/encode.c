@@ -1,6 +1,5 @@
 /* The run of ndencode: plan, captures and partitions over all ranks, sums, one dataset joined by all. */
 #include <errno.h>
-#include <fcntl.h>
 #include <glob.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -24,7 +23,7 @@ typedef struct encoder {
     encode_totals totals;
     char *folder;     /* of the parts */
     uint64_t attempt; /* differs from that of every other run */
-    int lock;         /* rank 0's on the folder, -1 if it has none */
+    lock *lock;       /* rank 0's on the dataset, NULL if it has none */
     assembler **kept; /* by file: parts in the memory of the only rank, else NULL */
     uint64_t nkept;   /* bytes of them */
     bool done;        /* the dataset is made */
@@ -74,7 +73,7 @@ static status make_tables(encoder *r) {
         t->run[i] = text_copy(labels_run(r->labels, i));
     t->config = content_config(r->e);
     TRY(NEW(t->nfiles, &r->kept));
-    return encode_totals_new(&r->totals, &r->plan, t->nlabels);
+    return encode_totals_new(&r->totals, &r->plan, r->labels);
 }
 
 static status prepare(encoder *r) {
@@ -137,18 +136,20 @@ static void remove_unfinished(const char *path) {
 }
 
 static status open_folder(encoder *r) {
-    char *identity = NULL, *saved = beside(r->e->data.dataset, ".yaml");
+    char *identity = NULL, *saved = beside(r->e->data.dataset, ".yaml"),
+         *lock_path = beside(r->e->data.dataset, ".lock");
     status st = experiment_check_saved(r->e, saved);
     if (st == ST_OK)
         st = identity_of(r, &identity);
     if (st == ST_OK)
-        st = encode_folder_open(r->folder, identity, &r->lock);
+        st = encode_folder_open(r->folder, lock_path, identity, &r->lock);
     if (st == ST_OK) {
         remove_unfinished(r->e->data.dataset);
         remove_unfinished(saved);
     }
     free(identity);
     free(saved);
+    free(lock_path);
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     if (getrandom(&r->attempt, sizeof r->attempt, GRND_NONBLOCK) != (ssize_t)sizeof r->attempt)
@@ -165,7 +166,7 @@ static void close_folder(encoder *r, status st) {
         glob(pattern, GLOB_NOSORT, NULL, &g) == 0) {
         keep = true;
         globfree(&g);
-        if (r->lock >= 0)
+        if (r->lock != NULL)
             log_job("what was finished is kept in %s, for the next run", r->folder);
     }
     free(pattern);
@@ -174,32 +175,13 @@ static void close_folder(encoder *r, status st) {
 
 /* --- captures and partitions --- */
 
-static char *signal_name(const encoder *r, const char *what, uint32_t file) {
-    return text_format("%s/%s-%u-%016" PRIx64, r->folder, what, file, r->attempt);
-}
-
-/* Tell other ranks, who look for the file. Several may do so at the same moment, so it is made in place: it is empty.
- */
-static status give_signal(const encoder *r, const char *what, uint32_t file) {
-    char *name = signal_name(r, what, file);
-    int fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-    status st = fd >= 0 ? ST_OK : FAIL(ST_IO, "%s: cannot be made: %s", name, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    free(name);
-    return st;
-}
-
 /* Wait until the capture has been read by the rank that took it, which waits for nobody; *failed: it will not be. */
 static void wait_for_pass(const encoder *r, uint32_t file, bool *failed) {
-    char *ready = signal_name(r, "ready", file), *bad = signal_name(r, "failed", 0);
     *failed = false;
-    while (!*failed && !file_exists(ready)) {
+    while (!*failed && !encode_signal_given(r->folder, r->attempt, "ready", file)) {
         nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
-        *failed = file_exists(bad);
+        *failed = encode_signal_given(r->folder, r->attempt, "failed", 0);
     }
-    free(ready);
-    free(bad);
 }
 
 static encode_options options_of(const encoder *r) {
@@ -219,17 +201,21 @@ static status remove_raw(const encoder *r, uint32_t file, uint64_t partition) {
     return st;
 }
 
+static status new_mark(const encoder *r, encode_mark *m) {
+    return encode_mark_new(m, r->tables.nlabels, labels_nlines(r->labels));
+}
+
 /* The mark of what an earlier run finished, if that is still whole. */
 static status look_for_mark(const encoder *r, encode_mark *m, uint32_t file, bool pass, uint64_t partition,
                             bool *good) {
-    TRY(encode_mark_new(m, r->tables.nlabels));
+    TRY(new_mark(r, m));
     TRY(encode_mark_read(m, r->folder, &r->plan, file, pass, partition, good));
     if (*good)
         TRY(encode_mark_check(m, r->folder, &r->plan, file, pass, partition, good));
     if (*good)
         return ST_OK;
     encode_mark_clear(m);
-    return encode_mark_new(m, r->tables.nlabels);
+    return new_mark(r, m);
 }
 
 static status do_partition(encoder *r, uint32_t file, uint64_t partition, int link_type) {
@@ -282,7 +268,7 @@ static status do_pass(encoder *r, uint32_t file) {
     else if (st == ST_OK && r->plan.files[file].npartitions == 1) /* not on the list of work */
         st = do_partition(r, file, 0, m.link_type);
     if (st == ST_OK && r->plan.files[file].npartitions > 1)
-        st = give_signal(r, "ready", file);
+        st = encode_signal_give(r->folder, r->attempt, "ready", file);
     encode_mark_clear(&m);
     return st;
 }
@@ -298,7 +284,7 @@ static status do_item(encoder *r, const encode_item *item, bool *failed) {
     wait_for_pass(r, item->file, failed);
     if (*failed)
         return ST_OK;
-    status st = encode_mark_new(&m, r->tables.nlabels);
+    status st = new_mark(r, &m);
     if (st == ST_OK)
         st = encode_mark_read(&m, r->folder, &r->plan, item->file, true, 0, &found);
     if (st == ST_OK && !found)
@@ -335,10 +321,12 @@ static status do_items(encoder *r, work *w) {
             progress_update(&shown, before, r->plan.names.item[items[k].file]);
         st = encode_check_stop(r->folder);
         if (st == ST_OK)
+            st = lock_check(r->lock);
+        if (st == ST_OK)
             st = do_item(r, &items[k], &failed);
         if (st != ST_OK) {
             char *message = text_copy(status_message());
-            r->alone = comm_size(r->c) > 1 && give_signal(r, "failed", 0) != ST_OK;
+            r->alone = comm_size(r->c) > 1 && encode_signal_give(r->folder, r->attempt, "failed", 0) != ST_OK;
             status_set_message(message);
             free(message);
             if (r->alone)
@@ -375,7 +363,8 @@ static status join(encoder *r) {
                         .split = r->totals.split,
                         .parts = r->totals.parts,
                         .frames = r->totals.file_frames,
-                        .kept = r->kept};
+                        .kept = r->kept,
+                        .lock = r->lock};
     complete_tables(r);
     return encode_join(&k, &r->tables, e->data.dataset, (int)e->encode.compress, comm_threads(r->c, e->threads), r->c);
 }
@@ -387,6 +376,12 @@ static status finish(encoder *r) {
     if (st == ST_OK)
         encode_report(r->e->data.dataset, &r->tables, &r->totals);
     return st;
+}
+
+/* Every rank has the same sums; rank 0 speaks for all. */
+static status judge(const encoder *r) {
+    TRY(encode_totals_check(&r->totals, &r->tables, r->e->data.labels));
+    return encode_totals_warn(&r->totals, r->labels, r->e->data.labels);
 }
 
 static status run_items(encoder *r) {
@@ -403,7 +398,7 @@ static status run_items(encoder *r) {
     TRY(comm_agree(r->c, st != ST_OK ? st : closed));
     TRY(encode_totals_sum(&r->totals, &r->plan, &r->tables, r->c));
     if (comm_rank(r->c) == 0)
-        st = encode_totals_check(&r->totals, &r->tables, r->e->data.labels);
+        st = judge(r);
     TRY(comm_agree(r->c, st));
     TRY(join(r));
     r->done = true;
@@ -424,7 +419,7 @@ static void clear(encoder *r) {
 }
 
 status encode_run(const experiment *e, comm *c) {
-    encoder r = {.e = e, .c = c, .folder = beside(e->data.dataset, ".parts"), .lock = -1};
+    encoder r = {.e = e, .c = c, .folder = beside(e->data.dataset, ".parts")};
     status st = encode_plan_make(&r.plan, e, c);
     if (st == ST_OK) {
         st = prepare(&r);

@@ -11,7 +11,7 @@
 
 enum { BLOCK = 1 << 20, WRITE_BUFFER = 1 << 18, READ_BUFFER = 1 << 18, AHEAD = 8 };
 /* Memory of a flow: its entries here and in the flow table, which both double when they grow. */
-enum { FLOW_NBYTES = 400, FIRST_LABEL = 2 * sizeof(int32_t) };
+enum { FLOW_NBYTES = 400 };
 
 typedef struct __attribute__((packed)) kept_record {
     uint32_t number; /* of its flow */
@@ -19,7 +19,7 @@ typedef struct __attribute__((packed)) kept_record {
 } kept_record;
 
 typedef struct flow_info {
-    int32_t label, run;
+    flow_label label;
     uint32_t frame;
     uint64_t npackets, nheader;
     uint64_t place; /* of its next packet in the order of flows; ABSENT: the flow is left out */
@@ -82,7 +82,7 @@ static status place(assembler *a, const packet *p, size_t *number, uint8_t *dir,
     *fresh = *number == a->nflows;
     if (*fresh) {
         TRY(memory_grow(&a->info, &a->info_capacity, a->nflows + 1, sizeof *a->info));
-        a->info[a->nflows++] = (flow_info){.label = -1, .run = -1, .frame = p->frame};
+        a->info[a->nflows++] = (flow_info){.label = {.label = -1, .run = -1}, .frame = p->frame};
     }
     return ST_OK;
 }
@@ -122,9 +122,8 @@ status assembler_add(assembler *a, const packet *p, bool *fresh) {
     return keep(a, p, number, dir, &kept);
 }
 
-void assembler_label(assembler *a, int32_t label, int32_t run) {
+void assembler_label(assembler *a, flow_label label) {
     a->info[a->nflows - 1].label = label;
-    a->info[a->nflows - 1].run = run;
 }
 
 /* The record at *at of block *block, both moved on; NULL at the end. */
@@ -151,13 +150,12 @@ static void unpack(const packet_record *r, const uint8_t *header, packet *p) {
     memcpy(p->header, header, r->nheader);
 }
 
-status assembler_each(assembler *a, status (*take)(void *data, const packet *p, int32_t label, int32_t run),
-                      void *data) {
+status assembler_each(assembler *a, status (*take)(void *data, const packet *p, flow_label label), void *data) {
     size_t block = 0, at = 0;
     packet p;
     for (const kept_record *r; (r = next_kept(a, &block, &at)) != NULL;) {
         unpack(&r->packet, (const uint8_t *)(r + 1), &p);
-        TRY(take(data, &p, a->info[r->number].label, a->info[r->number].run));
+        TRY(take(data, &p, a->info[r->number].label));
     }
     return ST_OK;
 }
@@ -194,14 +192,15 @@ static status part_end(part_writer *w, status st, part_size *size) {
 }
 
 /* Which flows stay, and where their packets come. */
-static void place_flows(assembler *a, const encode_options *o, part_size *size, uint64_t *flows, uint64_t *packets) {
-    size_t nlabels = labels_count(o->labels);
+static void place_flows(assembler *a, const encode_options *o, encode_mark *m) {
+    part_size *size = &m->part;
     *size = (part_size){.nflows = 0};
     for (size_t i = 0; i < a->nflows; i++) {
         flow_info *f = &a->info[i];
-        size_t label = f->label >= 0 ? (size_t)f->label : nlabels;
+        bool labelled = f->label.label >= 0;
+        size_t label = labelled ? (size_t)f->label.label : m->nlabels;
         f->place = ABSENT;
-        if (f->label < 0 && !o->unlabelled)
+        if (!labelled && !o->unlabelled)
             continue;
         f->place = size->npackets;
         f->nflows_before = size->nflows;
@@ -209,8 +208,10 @@ static void place_flows(assembler *a, const encode_options *o, part_size *size, 
         size->nflows++;
         size->npackets += f->npackets;
         size->nheader += f->nheader;
-        flows[label]++;
-        packets[label] += f->npackets;
+        m->flows[label]++;
+        m->packets[label] += f->npackets;
+        if (labelled)
+            m->taken[f->label.line] = true;
     }
 }
 
@@ -224,8 +225,8 @@ static void make_row(const assembler *a, size_t i, uint64_t first, flow_row *row
         row->key.addr[side] = key->addr[side];
         row->key.port[side] = key->port[side];
     }
-    row->label = f->label;
-    row->run = f->run;
+    row->label = f->label.label;
+    row->run = f->label.run;
     row->frame = f->frame;
     row->npackets = f->npackets;
     row->before.nflows = f->nflows_before;
@@ -267,25 +268,24 @@ static status make_order(assembler *a, uint64_t npackets) {
     return ST_OK;
 }
 
-status assembler_write(assembler *a, const encode_options *o, size_t file, uint64_t partition, part_size *size,
-                       uint64_t *flows, uint64_t *packets) {
+status assembler_write(assembler *a, const encode_options *o, size_t file, uint64_t partition, encode_mark *m) {
     part_writer w;
-    place_flows(a, o, size, flows, packets);
+    place_flows(a, o, m);
     status st = part_begin(&w, o, file, partition);
     if (st == ST_OK)
         st = write_rows(a, &w.rows);
     if (st == ST_OK)
-        st = make_order(a, size->npackets);
+        st = make_order(a, m->part.npackets);
     if (st == ST_OK)
-        st = write_order(a, size->npackets, &w.packets);
-    return part_end(&w, st, size);
+        st = write_order(a, m->part.npackets, &w.packets);
+    return part_end(&w, st, &m->part);
 }
 
 /* --- a part in memory --- */
 
-status assembler_finish(assembler *a, const encode_options *o, part_size *size, uint64_t *flows, uint64_t *packets) {
-    place_flows(a, o, size, flows, packets);
-    return make_order(a, size->npackets);
+status assembler_finish(assembler *a, const encode_options *o, encode_mark *m) {
+    place_flows(a, o, m);
+    return make_order(a, m->part.npackets);
 }
 
 bool assembler_row(const assembler *a, size_t *i, flow_row *row) {
@@ -323,46 +323,47 @@ const packet_record *assembler_packet(const assembler *a, uint64_t place) {
 typedef struct raw_input {
     spool_reader file;
     const label_matcher *matcher;
-    bool labelled; /* label and run follow each record */
+    bool labelled; /* a flow_label follows each record */
 } raw_input;
 
-static status raw_next(raw_input *in, packet *p, int32_t first[2], bool *end) {
-    TRY(spool_want(&in->file, PACKET_RECORD_MAX + FIRST_LABEL));
+/* *label is set where the file has one. */
+static status raw_next(raw_input *in, packet *p, flow_label *label, bool *end) {
+    TRY(spool_want(&in->file, PACKET_RECORD_MAX + sizeof *label));
     size_t have = spool_have(&in->file);
     *end = have == 0;
     if (*end)
         return ST_OK;
     const uint8_t *at = in->file.buffer + in->file.at;
     const packet_record *r = (const packet_record *)at;
-    size_t n = sizeof *r + (have >= sizeof *r ? r->nheader : 0), more = in->labelled ? FIRST_LABEL : 0;
+    size_t n = sizeof *r + (have >= sizeof *r ? r->nheader : 0), more = in->labelled ? sizeof *label : 0;
     if (have < n + more || r->nheader == 0 || r->nheader > PACKET_HEADER_MAX)
         return FAIL(ST_FORMAT, "%s: damaged", in->file.path);
     unpack(r, at + sizeof *r, p);
     if (in->labelled)
-        memcpy(first, at + n, more);
+        memcpy(label, at + n, more);
     in->file.at += n + more;
     return ST_OK;
 }
 
-static void label_fresh(assembler *a, const raw_input *in, const packet *p, int32_t first[2]) {
+static void label_fresh(assembler *a, const raw_input *in, const packet *p, flow_label label) {
     static const capture_record unseen;
     if (!in->labelled) {
         flow_key key = flow_key_of(p);
-        label_match(in->matcher, &key, &unseen, &first[0], &first[1]);
+        label = label_match(in->matcher, &key, &unseen);
     }
-    assembler_label(a, first[0], first[1]);
+    assembler_label(a, label);
 }
 
 /* All records: kept, or where memory does not hold them only counted. */
 static status read_all(assembler *a, raw_input *in, uint64_t memory, bool *fits) {
     packet p;
-    int32_t first[2];
+    flow_label label = {.label = -1, .run = -1};
     size_t number;
     uint8_t dir;
     bool end, fresh;
     *fits = true;
     for (;;) {
-        TRY(raw_next(in, &p, first, &end));
+        TRY(raw_next(in, &p, &label, &end));
         if (end)
             return ST_OK;
         if (*fits) {
@@ -373,7 +374,7 @@ static status read_all(assembler *a, raw_input *in, uint64_t memory, bool *fits)
             a->info[number].nheader += p.nheader;
         }
         if (fresh)
-            label_fresh(a, in, &p, first);
+            label_fresh(a, in, &p, label);
         if (*fits && assembler_nbytes(a) > memory) {
             *fits = false;
             forget_records(a);
@@ -386,7 +387,7 @@ static status write_stretch(assembler *a, raw_input *in, const encode_options *o
                             spool_writer *w) {
     status st = ST_OK;
     packet p;
-    int32_t first[2];
+    flow_label label = {.label = -1, .run = -1};
     size_t number, nflows = a->nflows;
     bool end, fresh;
     uint8_t dir;
@@ -398,7 +399,7 @@ static status write_stretch(assembler *a, raw_input *in, const encode_options *o
     TRY_TO(out, NEW(to - from, &a->order));
     TRY_TO(out, spool_seek(&in->file, 0));
     for (;;) {
-        TRY_TO(out, raw_next(in, &p, first, &end));
+        TRY_TO(out, raw_next(in, &p, &label, &end));
         if (end)
             break;
         TRY_TO(out, place(a, &p, &number, &dir, &fresh));
@@ -417,8 +418,8 @@ static status write_raw(assembler *a, raw_input *in, const encode_options *o, ui
                         bool fits, encode_mark *m) {
     part_writer w;
     if (fits)
-        return assembler_write(a, o, file, partition, &m->part, m->flows, m->packets);
-    place_flows(a, o, &m->part, m->flows, m->packets);
+        return assembler_write(a, o, file, partition, m);
+    place_flows(a, o, m);
     status st = part_begin(&w, o, file, partition);
     if (st == ST_OK)
         st = write_rows(a, &w.rows);

@@ -406,7 +406,7 @@ static status write_file(join *j, const dataset_tables *tables) {
     TRY_TO(out, share_places(j));
     st = copy(j, name);
     TRY_TO(out, comm_agree(j->c, st));
-    if (d != NULL)
+    if (d != NULL && (st = lock_check(j->k->lock)) == ST_OK)
         st = dataset_commit(&d);
     st = comm_agree(j->c, st);
 out:

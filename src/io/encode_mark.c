@@ -1,36 +1,26 @@
 /* Marks in the folder of the parts: what was finished, so that a run that was killed need not be repeated.
  *
  * A mark is a small JSON file, written last and atomically. It names its capture by name, size and time of change, and
- * the files it speaks of by length and CRC-32, which are checked before they are used. What all parts depend on beside
- * their captures is the text in `identity`: where it differs, all are thrown away. A lock on the folder keeps two runs
- * apart; it is the kernel's, so it ends with the run that holds it. */
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <fnmatch.h>
-#include <inttypes.h>
+ * the files it speaks of by length and CRC-32, which are checked before they are used. */
 #include <jansson.h>
 #include <stdlib.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include "base/file.h"
-#include "base/log.h"
 #include "base/memory.h"
-#include "base/stop.h"
 #include "io/encode_priv.h"
 
 enum { MARK_LIMIT = 1 << 28 };
 
-status encode_mark_new(encode_mark *m, size_t nlabels) {
-    *m = (encode_mark){.nlabels = nlabels};
+status encode_mark_new(encode_mark *m, size_t nlabels, size_t nlines) {
+    *m = (encode_mark){.nlabels = nlabels, .nlines = nlines};
     TRY(NEW(nlabels + 1, &m->flows));
-    return NEW(nlabels + 1, &m->packets);
+    TRY(NEW(nlabels + 1, &m->packets));
+    return NEW(nlines + 1, &m->taken);
 }
 
 void encode_mark_clear(encode_mark *m) {
     memory_free(&m->flows);
     memory_free(&m->packets);
+    memory_free(&m->taken);
     memory_free(&m->raw_nbytes);
     memory_free(&m->raw_crc);
     free(m->damage);
@@ -45,6 +35,15 @@ static json_t *numbers(const uint64_t *x, size_t n) {
     json_t *array = json_array();
     for (size_t i = 0; i < n; i++)
         json_array_append_new(array, json_integer((json_int_t)x[i]));
+    return array;
+}
+
+/* The lines that are true. */
+static json_t *lines(const bool *taken, size_t n) {
+    json_t *array = json_array();
+    for (size_t i = 0; i < n; i++)
+        if (taken[i])
+            json_array_append_new(array, json_integer((json_int_t)i));
     return array;
 }
 
@@ -72,6 +71,7 @@ status encode_mark_write(const encode_mark *m, const encode_options *to, const e
     json_object_set_new(o, "part", numbers((const uint64_t *)&m->part, PART_NUMBERS));
     json_object_set_new(o, "flows", numbers(m->flows, m->nlabels + 1));
     json_object_set_new(o, "packets", numbers(m->packets, m->nlabels + 1));
+    json_object_set_new(o, "taken", lines(m->taken, m->nlines + 1));
     char *text = json_dumps(o, JSON_COMPACT), *name = mark_name(to->folder, file, pass, partition);
     json_decref(o);
     status st =
@@ -99,6 +99,17 @@ static bool get_numbers(const json_t *o, const char *key, size_t n, uint64_t *to
     return good;
 }
 
+static bool get_lines(const json_t *o, size_t n, bool *taken) {
+    const json_t *array = json_object_get(o, "taken"), *x;
+    size_t i;
+    json_array_foreach(array, i, x) {
+        if (!json_is_integer(x) || json_integer_value(x) < 0 || (uint64_t)json_integer_value(x) >= n)
+            return false;
+        taken[json_integer_value(x)] = true;
+    }
+    return json_is_array(array);
+}
+
 static bool of_this_capture(const json_t *o, const encode_plan *p, uint32_t file) {
     const char *name = json_string_value(json_object_get(o, "capture"));
     uint64_t nbytes, mtime_ns;
@@ -119,7 +130,8 @@ static status parse(encode_mark *m, const json_t *o, bool *good) {
             get_numbers(o, "raw_nbytes", m->npartitions, m->raw_nbytes) &&
             get_numbers(o, "raw_crc", m->npartitions, m->raw_crc) &&
             get_numbers(o, "part", PART_NUMBERS, (uint64_t *)&m->part) &&
-            get_numbers(o, "flows", m->nlabels + 1, m->flows) && get_numbers(o, "packets", m->nlabels + 1, m->packets);
+            get_numbers(o, "flows", m->nlabels + 1, m->flows) &&
+            get_numbers(o, "packets", m->nlabels + 1, m->packets) && get_lines(o, m->nlines + 1, m->taken);
     if (*good) {
         strcpy(m->sha256, hex);
         m->link_type = (int)link_type;
@@ -168,7 +180,7 @@ status encode_mark_check(const encode_mark *m, const char *folder, const encode_
     /* Of each partition the raw file or the part. */
     for (uint64_t i = 0; *good && i < m->npartitions; i++) {
         encode_mark part;
-        status st = encode_mark_new(&part, m->nlabels);
+        status st = encode_mark_new(&part, m->nlabels, m->nlines);
         if (st == ST_OK)
             st = encode_mark_read(&part, folder, p, file, false, i, good);
         if (st == ST_OK && *good)
@@ -179,110 +191,4 @@ status encode_mark_check(const encode_mark *m, const char *folder, const encode_
             TRY(check_file(folder, file, i, "raw", m->raw_nbytes[i], m->raw_crc[i], good));
     }
     return ST_OK;
-}
-
-/* --- the folder --- */
-
-static char *in_folder(const char *folder, const char *name) {
-    return text_format("%s/%s", folder, name);
-}
-
-/* The lock file, locked, and still the one that the name stands for. */
-static status take_lock(const char *folder, const char *path, int *lock) {
-    for (;;) {
-        struct stat held, named;
-        TRY(file_make_folders(folder));
-        *lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-        if (*lock < 0 && errno == ENOENT) /* another run has just removed the folder */
-            continue;
-        if (*lock < 0)
-            return FAIL(ST_IO, "%s: cannot create: %s", path, strerror(errno));
-        if (flock(*lock, LOCK_EX | LOCK_NB) != 0) {
-            int error = errno;
-            if (error == EWOULDBLOCK) {
-                close(*lock);
-                *lock = -1;
-                return FAIL(ST_IO, "%s: another run is making this dataset", folder);
-            }
-            log_warn("%s: cannot be locked (%s): make sure that no other run makes this dataset", path,
-                     strerror(error));
-            return ST_OK;
-        }
-        if (fstat(*lock, &held) == 0 && stat(path, &named) == 0 && held.st_ino == named.st_ino)
-            return ST_OK;
-        close(*lock);
-    }
-}
-
-/* Does the name belong to a finished file? Others are what a killed run was writing. */
-static bool is_finished(const char *name) {
-    static const char *const kept[] = {"*.rows",   "*.packets", "*.raw",    "*.pass", "*.mark",
-                                       "*.chunks", "*.index",   "identity", "lock"};
-    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
-        if (fnmatch(kept[i], name, 0) == 0)
-            return true;
-    return false;
-}
-
-static status remove_files(const char *folder, bool all) {
-    DIR *d = opendir(folder);
-    if (d == NULL)
-        return FAIL(ST_IO, "%s: %s", folder, strerror(errno));
-    status st = ST_OK;
-    for (struct dirent *entry; st == ST_OK && (entry = readdir(d)) != NULL;) {
-        const char *name = entry->d_name;
-        if (name[0] == '.' || strcmp(name, "lock") == 0 || (!all && is_finished(name)))
-            continue;
-        char *path = in_folder(folder, name);
-        if (unlink(path) != 0 && errno != ENOENT)
-            st = FAIL(ST_IO, "%s: cannot remove: %s", path, strerror(errno));
-        free(path);
-    }
-    closedir(d);
-    return st;
-}
-
-static status same_identity(const char *path, const char *identity, bool *same) {
-    char *text = NULL;
-    size_t nbytes;
-    *same = false;
-    if (!file_exists(path))
-        return ST_OK;
-    TRY(file_read(path, MARK_LIMIT, &text, &nbytes));
-    *same = nbytes == strlen(identity) && memcmp(text, identity, nbytes) == 0;
-    free(text);
-    return ST_OK;
-}
-
-status encode_folder_open(const char *folder, const char *identity, int *lock) {
-    char *lock_path = in_folder(folder, "lock"), *path = in_folder(folder, "identity");
-    bool same = false;
-    status st = take_lock(folder, lock_path, lock);
-    if (st == ST_OK)
-        st = same_identity(path, identity, &same);
-    if (st == ST_OK)
-        st = remove_files(folder, !same);
-    if (st == ST_OK && !same)
-        st = file_write(path, identity, strlen(identity));
-    free(lock_path);
-    free(path);
-    return st;
-}
-
-status encode_check_stop(const char *folder) {
-    if (!stop_requested())
-        return ST_OK;
-    return FAIL(ST_STOPPED, "stopped on request; the same command goes on with what is whole in %s", folder);
-}
-
-void encode_folder_close(const char *folder, int *lock, bool keep) {
-    if (*lock < 0) /* another's */
-        return;
-    char *message = text_copy(status_message());
-    if ((keep ? remove_files(folder, false) : file_remove_tree(folder)) != ST_OK)
-        log_warn("%s: could not be removed", folder);
-    status_set_message(message);
-    free(message);
-    close(*lock);
-    *lock = -1;
 }

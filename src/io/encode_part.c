@@ -18,20 +18,19 @@ typedef struct pass {
     uint64_t weight, seen; /* bytes of records: about all, and so far */
     uint64_t npartitions;
     spool_writer *raw; /* NULL while everything fits */
-    bool labelled;     /* label and run follow each raw record */
+    bool labelled;     /* a flow_label follows each raw record */
 } pass;
 
-static status put_raw(void *data, const packet *p, int32_t label, int32_t run) {
+static status put_raw(void *data, const packet *p, flow_label label) {
     pass *s = data;
     flow_key key = flow_key_of(p);
     /* The upper half: slots of flow tables are chosen by the lower one. */
     spool_writer *w = &s->raw[(flow_key_hash(&key) >> 32) % s->npartitions];
     packet_record r = {
         .time_ns = p->time_ns, .wire_len = p->wire_len, .frame = p->frame, .dir = 0, .nheader = p->nheader};
-    int32_t first[2] = {label, run};
     TRY(spool_put(w, &r, sizeof r));
     TRY(spool_put(w, p->header, p->nheader));
-    return s->labelled ? spool_put(w, first, sizeof first) : ST_OK;
+    return s->labelled ? spool_put(w, &label, sizeof label) : ST_OK;
 }
 
 /* As many partitions as let each fill about two thirds of the memory, if the rest of the capture is like its beginning;
@@ -69,21 +68,20 @@ static status end_raw(pass *s, encode_mark *m) {
 }
 
 static status take_packet(pass *s, const packet *p, const capture_record *r) {
-    int32_t label = -1, run = -1;
+    flow_label label = {.label = -1, .run = -1};
     bool fresh;
     if (s->raw != NULL) {
         /* Which packet begins a flow is not known here: every one is asked where the answer needs its frame. */
         if (s->labelled) {
             flow_key key = flow_key_of(p);
-            label_match(s->matcher, &key, r, &label, &run);
+            label = label_match(s->matcher, &key, r);
         }
-        return put_raw(s, p, label, run);
+        return put_raw(s, p, label);
     }
     TRY(assembler_add(s->flows, p, &fresh));
     if (fresh) {
         flow_key key = flow_key_of(p);
-        label_match(s->matcher, &key, r, &label, &run);
-        assembler_label(s->flows, label, run);
+        assembler_label(s->flows, label_match(s->matcher, &key, r));
     }
     return assembler_nbytes(s->flows) > s->o->memory ? begin_raw(s) : ST_OK;
 }
@@ -144,11 +142,11 @@ status encode_pass(const char *path, uint32_t file, uint64_t weight, uint64_t np
     if (s.raw != NULL) {
         st = end_raw(&s, m);
     } else if (kept != NULL) {
-        TRY_TO(out, assembler_finish(s.flows, o, &m->part, m->flows, m->packets));
+        TRY_TO(out, assembler_finish(s.flows, o, m));
         *kept = s.flows;
         s.flows = NULL;
     } else {
-        st = assembler_write(s.flows, o, file, 0, &m->part, m->flows, m->packets);
+        st = assembler_write(s.flows, o, file, 0, m);
     }
 out:
     for (uint64_t i = 0; s.raw != NULL && i < s.npartitions; i++)

@@ -9,6 +9,7 @@
 
 #include <string.h>
 #include <sys/types.h>
+#include "base/lock.h"
 #include "dist/comm.h"
 #include "io/dataset_priv.h"
 #include "io/encode.h"
@@ -93,16 +94,14 @@ char *encode_name(const char *folder, size_t file, uint64_t partition, const cha
 status assembler_new(assembler **a, const encode_options *o);
 /* *fresh: p begins a flow, whose label and run are to be set. */
 status assembler_add(assembler *a, const packet *p, bool *fresh);
-void assembler_label(assembler *a, int32_t label, int32_t run);
+void assembler_label(assembler *a, flow_label label);
 uint64_t assembler_nbytes(const assembler *a); /* of memory, with what writing will need */
-/* Hand out all packets in the order they came in, with label and run of their flows. */
-status assembler_each(assembler *a, status (*take)(void *data, const packet *p, int32_t label, int32_t run),
-                      void *data);
-/* The part: flows without a label are left out unless o->unlabelled. Adds to flows and packets (labels + 1). */
-status assembler_write(assembler *a, const encode_options *o, size_t file, uint64_t partition, part_size *size,
-                       uint64_t *flows, uint64_t *packets);
+/* Hand out all packets in the order they came in, with the label of their flows. */
+status assembler_each(assembler *a, status (*take)(void *data, const packet *p, flow_label label), void *data);
+/* The part: flows without a label are left out unless o->unlabelled. Fills m->part and adds to what follows it. */
+status assembler_write(assembler *a, const encode_options *o, size_t file, uint64_t partition, struct encode_mark *m);
 /* The part in memory instead: the order of flows, for the calls below. */
-status assembler_finish(assembler *a, const encode_options *o, part_size *size, uint64_t *flows, uint64_t *packets);
+status assembler_finish(assembler *a, const encode_options *o, struct encode_mark *m);
 /* The first flow from number *i on that is in the part: its row, and *i is moved behind it. False if there is none. */
 bool assembler_row(const assembler *a, size_t *i, flow_row *row);
 /* Number of the first flow whose first frame is `frame` or later. */
@@ -151,11 +150,12 @@ typedef struct encode_mark {
     uint64_t npartitions;           /* 0: not split */
     uint64_t *raw_nbytes, *raw_crc; /* by partition */
     part_size part;
-    size_t nlabels; /* entries of flows and packets, less one */
+    size_t nlabels, nlines; /* entries of the arrays below, less one */
     uint64_t *flows, *packets;
+    bool *taken; /* by line of the labels file: a flow has its label from the row that begins there */
 } encode_mark;
 
-status encode_mark_new(encode_mark *m, size_t nlabels);
+status encode_mark_new(encode_mark *m, size_t nlabels, size_t nlines);
 void encode_mark_clear(encode_mark *m);
 /* Of a capture, or (partition) of one of its partitions. */
 status encode_mark_write(const encode_mark *m, const encode_options *to, const encode_plan *p, uint32_t file, bool pass,
@@ -167,9 +167,15 @@ status encode_mark_read(encode_mark *m, const char *folder, const encode_plan *p
 status encode_mark_check(const encode_mark *m, const char *folder, const encode_plan *p, uint32_t file, bool pass,
                          uint64_t partition, bool *good);
 
-/* The folder of the parts, for this run alone. Local to rank 0. Parts of a run with another `identity` go away. */
-status encode_folder_open(const char *folder, const char *identity, int *lock);
-void encode_folder_close(const char *folder, int *lock, bool keep);
+/* --- the folder of the parts (encode_folder.c) --- */
+
+/* The folder, for this run alone: *l is its lock. Local to rank 0. Parts of a run with another `identity` go away. */
+status encode_folder_open(const char *folder, const char *lock_path, const char *identity, lock **l);
+/* Does nothing without a lock, and leaves the folder to a run that has taken the lock over. */
+void encode_folder_close(const char *folder, lock **l, bool keep);
+/* Tell the other ranks of this attempt, who look for it. Any number of them may do so at one moment. Local. */
+status encode_signal_give(const char *folder, uint64_t attempt, const char *what, uint32_t file);
+bool encode_signal_given(const char *folder, uint64_t attempt, const char *what, uint32_t file);
 /* ST_STOPPED where this process was asked to stop (base/stop.h). Local. */
 status encode_check_stop(const char *folder);
 
@@ -184,6 +190,7 @@ typedef struct encode_catalog {
     const part_size *parts;
     const uint64_t *frames; /* by file */
     assembler *const *kept; /* by file: its part in memory, NULL where it is in files; NULL if all are */
+    const lock *lock;       /* no dataset is put in place after it was lost; NULL: none */
 } encode_catalog;
 
 /* Collective. tables count on rank 0. */
@@ -207,6 +214,8 @@ status flow_stream_before(const encode_catalog *k, size_t file, uint32_t frame, 
 typedef struct encode_totals {
     uint64_t frames, skipped[SKIP_COUNT];
     uint64_t *flows, *packets; /* labels + 1 */
+    size_t nlines;
+    uint64_t *taken; /* nlines + 1: by line of the labels file, parts with flows that its row labels */
     uint64_t *file_frames, *split;
     uint64_t *sha256; /* 4 words a file */
     part_size *parts;
@@ -214,7 +223,7 @@ typedef struct encode_totals {
     char *notes;   /* this rank's damaged captures: "NUMBER TEXT\n" each */
 } encode_totals;
 
-status encode_totals_new(encode_totals *t, const encode_plan *p, size_t nlabels);
+status encode_totals_new(encode_totals *t, const encode_plan *p, const labels *l);
 void encode_totals_clear(encode_totals *t, size_t nfiles);
 status encode_totals_add_pass(encode_totals *t, uint32_t file, const encode_mark *m);
 void encode_totals_add_part(encode_totals *t, size_t part, const encode_mark *m);
@@ -222,6 +231,8 @@ void encode_totals_add_part(encode_totals *t, size_t part, const encode_mark *m)
 status encode_totals_sum(encode_totals *t, const encode_plan *p, const dataset_tables *tables, comm *c);
 /* Is there anything in it, and has every label a flow? */
 status encode_totals_check(const encode_totals *t, const dataset_tables *tables, const char *labels_path);
+/* A warning that names rows of the labels file about these captures that labelled no flow, if there are any. */
+status encode_totals_warn(const encode_totals *t, const labels *l, const char *labels_path);
 
 /* The result on stdout. */
 void encode_report(const char *path, const dataset_tables *t, const encode_totals *totals);

@@ -2,16 +2,18 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include "base/file.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "io/encode_priv.h"
 
 enum { PART_NUMBERS = sizeof(part_size) / sizeof(uint64_t) }; /* all fields are of one type */
 
-status encode_totals_new(encode_totals *t, const encode_plan *p, size_t nlabels) {
-    size_t n = p->captures.n;
-    *t = (encode_totals){.notes = text_copy("")};
+status encode_totals_new(encode_totals *t, const encode_plan *p, const labels *l) {
+    size_t n = p->captures.n, nlabels = labels_count(l);
+    *t = (encode_totals){.notes = text_copy(""), .nlines = labels_nlines(l)};
     TRY(NEW(nlabels + 1, &t->flows));
     TRY(NEW(nlabels + 1, &t->packets));
+    TRY(NEW(t->nlines + 1, &t->taken));
     TRY(NEW(n, &t->file_frames));
     TRY(NEW(n, &t->split));
     TRY(memory_new(n, 4 * sizeof(uint64_t), &t->sha256));
@@ -25,6 +27,7 @@ void encode_totals_clear(encode_totals *t, size_t nfiles) {
     memory_free(&t->damage);
     memory_free(&t->flows);
     memory_free(&t->packets);
+    memory_free(&t->taken);
     memory_free(&t->file_frames);
     memory_free(&t->split);
     memory_free(&t->sha256);
@@ -65,6 +68,8 @@ void encode_totals_add_part(encode_totals *t, size_t part, const encode_mark *m)
         t->flows[i] += m->flows[i];
         t->packets[i] += m->packets[i];
     }
+    for (size_t i = 0; i <= t->nlines; i++)
+        t->taken[i] += m->taken[i];
 }
 
 static status take_notes(encode_totals *t, size_t nfiles, char *notes) {
@@ -106,6 +111,7 @@ status encode_totals_sum(encode_totals *t, const encode_plan *p, const dataset_t
     TRY(comm_sum_u64(c, t->skipped, SKIP_COUNT));
     TRY(comm_sum_u64(c, t->flows, tables->nlabels + 1));
     TRY(comm_sum_u64(c, t->packets, tables->nlabels + 1));
+    TRY(comm_sum_u64(c, t->taken, t->nlines + 1));
     TRY(comm_sum_u64(c, t->file_frames, n));
     TRY(comm_sum_u64(c, t->split, n));
     TRY(comm_sum_u64(c, t->sha256, n * 4));
@@ -162,5 +168,27 @@ status encode_totals_check(const encode_totals *t, const dataset_tables *tables,
     else if (packets == 0)
         st = fail_empty(t, tables);
     free(missing);
+    return st;
+}
+
+status encode_totals_warn(const encode_totals *t, const labels *l, const char *labels_path) {
+    enum { NAMED = 3 };
+    unused_row *rows = NULL;
+    size_t n = 0;
+    status st = labels_unused(l, t->taken, &n, &rows);
+    char *named = text_copy("");
+    for (size_t i = 0; st == ST_OK && i < n && i < NAMED; i++) {
+        char *more = text_format("%s%s%s:%zu (%s, %s)", named, i > 0 ? ", " : "", labels_path, rows[i].line,
+                                 rows[i].file, rows[i].label);
+        free(named);
+        named = more;
+    }
+    char *rest = n > NAMED ? text_format(" and %zu more", n - NAMED) : text_copy("");
+    if (st == ST_OK && n > 0)
+        log_warn("%zu row%s of the labels file match%s no flow: %s%s", n, n > 1 ? "s" : "", n > 1 ? "" : "es", named,
+                 rest);
+    free(named);
+    free(rest);
+    free(rows);
     return st;
 }

@@ -1,5 +1,4 @@
 /* Datasets and captures as nPrint text and as flow pictures. */
-#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,15 +23,34 @@ static status is_dataset(const char *path, bool *is) {
     return ST_OK;
 }
 
-/* FOLDER/NAME.FORM.csv, the folders of NAME flattened. */
+/* FOLDER/NAME.FORM.csv */
 static char *csv_path(const nprint_form *form, const char *folder, const char *name) {
+    return text_format("%s/%s.%s.csv", folder, name, form->name);
+}
+
+/* The name with its folders flattened. */
+static char *flat_name(const char *name) {
     char *flat = text_copy(name);
     for (char *at = flat; *at != '\0'; at++)
         if (*at == '/')
             *at = '_';
-    char *path = text_format("%s/%s.%s.csv", folder, flat, form->name);
-    free(flat);
-    return path;
+    return flat;
+}
+
+/* Flat names of n files, each another: a/b is a_b, and a file that is called so as well is a_b-2. */
+static status flat_names(char *const *files, size_t n, text_list *names) {
+    for (size_t i = 0; i < n; i++) {
+        char *flat = flat_name(files[i]), *name = text_copy(flat);
+        for (unsigned number = 2; text_list_has(names, name); number++) {
+            free(name);
+            name = text_format("%s-%u", flat, number);
+        }
+        status st = text_list_add(names, name);
+        free(flat);
+        free(name);
+        TRY(st);
+    }
+    return ST_OK;
 }
 
 /* The packet's row; nothing for a packet that the form does not hold. */
@@ -148,12 +166,14 @@ static status export_nprint_dataset(const nprint_form *form, const char *input, 
     dataset *d = NULL;
     TRY(dataset_open(&d, input));
     const dataset_tables *t = dataset_get_tables(d);
-    status st = ST_OK;
-    for (size_t i = 0; i < (t->nfiles > 0 ? t->nfiles : 1) && st == ST_OK; i++) {
-        char *path = csv_path(form, folder, t->nfiles > 0 ? t->file[i] : "flows");
+    text_list names = {0};
+    status st = t->nfiles > 0 ? flat_names(t->file, t->nfiles, &names) : text_list_add(&names, "flows");
+    for (size_t i = 0; i < names.n && st == ST_OK; i++) {
+        char *path = csv_path(form, folder, names.item[i]);
         st = export_nprint_file(form, d, (uint32_t)i, path, limit);
         free(path);
     }
+    text_list_clear(&names);
     dataset_close(&d);
     return st;
 }
@@ -191,10 +211,7 @@ static status put_picture(gallery *g, const flow *f, size_t number, const char *
         g->why = why;
         return ST_OK;
     }
-    char *name = text_copy(label);
-    for (char *at = name; *at != '\0'; at++)
-        if (!isalnum((unsigned char)*at) && strchr("._-", *at) == NULL)
-            *at = '_';
+    char *name = file_label_name(label);
     char *path = text_format("%s/flow-%06zu-%s.png", g->folder, number, name);
     status st = flow_image(g->form, f, &m);
     if (st == ST_OK)

@@ -46,11 +46,6 @@ static int compare_keyed(const void *a, const void *b) {
     return x->row->line < y->row->line ? -1 : x->row->line > y->row->line;
 }
 
-static bool same_flow(const flow_key *a, const flow_key *b) {
-    flow_key reverse = flow_key_reverse(b);
-    return flow_key_equal(a, b) || flow_key_equal(a, &reverse);
-}
-
 /* The first of the sorted rows with this hash, or NULL. */
 static const keyed *first_with(const label_matcher *m, uint64_t hash) {
     size_t low = 0, high = m->nkeyed;
@@ -68,14 +63,14 @@ static const keyed *find_key(const label_matcher *m, const flow_key *key) {
     uint64_t hash = flow_key_hash(key);
     const keyed *end = m->keyed + m->nkeyed;
     for (const keyed *k = first_with(m, hash); k != NULL && k < end && k->hash == hash; k++)
-        if (same_flow(&k->row->key, key))
+        if (label_same_flow(&k->row->key, key))
             return k;
     return NULL;
 }
 
 static status contradiction(const labels *l, const label_row *a, const label_row *b) {
-    return FAIL(ST_FORMAT, "%s:%zu: label '%s', run '%s' for the flow that line %zu gives label '%s', run '%s'",
-                l->path, b->line, b->label, b->run, a->line, a->label, a->run);
+    return FAIL(ST_FORMAT, "%s:%u: label '%s', run '%s' for the flow that line %u gives label '%s', run '%s'", l->path,
+                b->line, b->label, b->run, a->line, a->label, a->run);
 }
 
 static bool same_meaning(const label_row *a, const label_row *b) {
@@ -119,7 +114,7 @@ static status compile(const label_matcher *m, const labels *l, int link_type, pr
             continue;
         to->program[i] = (struct bpf_program){.bf_len = 0};
         if (l != NULL)
-            st = FAIL(ST_FORMAT, "%s:%zu: filter '%s': %s", l->path, row->line, row->filter, pcap_geterr(link));
+            st = FAIL(ST_FORMAT, "%s:%u: filter '%s': %s", l->path, row->line, row->filter, pcap_geterr(link));
     }
     if (link != NULL)
         pcap_close(link);
@@ -210,8 +205,7 @@ static const label_row *find_filter(const label_matcher *m, const capture_record
     return NULL;
 }
 
-void label_match(const label_matcher *m, const flow_key *key, const capture_record *first, int32_t *label,
-                 int32_t *run) {
+flow_label label_match(const label_matcher *m, const flow_key *key, const capture_record *first) {
     const keyed *found = m->nkeyed > 0 ? find_key(m, key) : NULL;
     const label_row *row = found != NULL && found->back == 0 ? found->row : NULL;
     if (row == NULL)
@@ -220,8 +214,9 @@ void label_match(const label_matcher *m, const flow_key *key, const capture_reco
         row = m->whole;
     if (row == NULL && found != NULL)
         row = found->row;
-    *label = row != NULL ? row->label_index : -1;
-    *run = row != NULL ? row->run_index : m->run;
+    if (row == NULL)
+        return (flow_label){.label = -1, .run = m->run};
+    return (flow_label){.label = row->label_index, .run = row->run_index, .line = row->line};
 }
 
 bool label_matcher_reads_frames(const label_matcher *m) {

@@ -123,7 +123,7 @@ static status parse_row(const csv *c, const size_t at[FIELD_COUNT], size_t ncolu
     if (c->nfields != ncolumns)
         return FAIL(ST_FORMAT, "%s:%zu: %zu fields where the header line has %zu", c->path, c->record_line, c->nfields,
                     ncolumns);
-    *row = (label_row){.line = c->record_line,
+    *row = (label_row){.line = (uint32_t)c->record_line, /* FILE_MAX is below 2^32 */
                        .file = text_of(c, at, FIELD_FILE),
                        .label = text_of(c, at, FIELD_LABEL),
                        .macro = text_of(c, at, FIELD_MACRO),
@@ -161,10 +161,15 @@ static status read_rows(labels *l, size_t nbytes) {
         if (st == ST_OK)
             st = parse_row(&c, at, ncolumns, &l->rows[l->nrows]);
         if (st == ST_OK)
-            l->nrows++;
+            l->nlines = l->rows[l->nrows++].line;
     }
     csv_close(&c);
     return st;
+}
+
+bool label_same_flow(const flow_key *a, const flow_key *b) {
+    flow_key reverse = flow_key_reverse(b);
+    return flow_key_equal(a, b) || flow_key_equal(a, &reverse);
 }
 
 static int compare_text(const void *a, const void *b) {
@@ -212,7 +217,7 @@ static status index_rows(labels *l) {
         if (*macro == NULL || (*macro)[0] == '\0')
             *macro = row->macro;
         else if (row->macro[0] != '\0' && strcmp(*macro, row->macro) != 0)
-            return FAIL(ST_FORMAT, "%s:%zu: label '%s' has macro '%s' here and '%s' elsewhere", l->path, row->line,
+            return FAIL(ST_FORMAT, "%s:%u: label '%s' has macro '%s' here and '%s' elsewhere", l->path, row->line,
                         row->label, row->macro, *macro);
     }
     return ST_OK;
@@ -369,6 +374,10 @@ size_t labels_nruns(const labels *l) {
 const char *labels_run(const labels *l, size_t i) {
     ASSERT(i < l->nruns);
     return l->run[i];
+}
+
+size_t labels_nlines(const labels *l) {
+    return l->nlines;
 }
 
 void labels_free(labels **out) {

@@ -23,16 +23,29 @@ const char *labels_name(const labels *l, size_t i);  /* sorted by name */
 const char *labels_macro(const labels *l, size_t i); /* "" where not given */
 size_t labels_nruns(const labels *l);
 const char *labels_run(const labels *l, size_t i); /* sorted by name */
+size_t labels_nlines(const labels *l);             /* the line on which the last row begins; 0 without rows */
+
+/* Rows that labelled no flow, in the order of lines. taken: by line (0 .. labels_nlines), not 0 where flows took their
+ * label from the row that begins there. A row is not among them whose 5-tuple also stands in a row of its file that was
+ * taken. *rows: malloc, also after an error; caller frees; the texts are l's. */
+typedef struct unused_row {
+    size_t line;
+    const char *file, *label;
+} unused_row;
+status labels_unused(const labels *l, const uint64_t *taken, size_t *n, unused_row **rows);
 
 /* The rows that concern one capture; filters are compiled for link_type (LINKTYPE_; -1: not yet). l must outlive it.
  * ST_FORMAT, with its row, for a bad filter or a flow that has two labels. Records of other link types are matched too,
  * but by no filter that has no meaning there. One thread at a time. */
 typedef struct label_matcher label_matcher;
+typedef struct flow_label {
+    int32_t label; /* -1: none */
+    int32_t run;   /* without a label: the one that all rows of the capture share, -1 where there is no such run */
+    uint32_t line; /* of the row, 0 without a label */
+} flow_label;
 status label_matcher_new(label_matcher **m, const labels *l, const char *capture_path, int link_type);
-/* Label (and run) of the flow whose first packet is the given record. Without a label: -1, and the run that all rows of
- * this capture share, -1 where there is no such run. */
-void label_match(const label_matcher *m, const flow_key *key, const capture_record *first, int32_t *label,
-                 int32_t *run);
+/* Of the flow whose first packet is the given record. */
+flow_label label_match(const label_matcher *m, const flow_key *key, const capture_record *first);
 /* Does the result depend on the record and not on the key alone? */
 bool label_matcher_reads_frames(const label_matcher *m);
 void label_matcher_free(label_matcher **m);

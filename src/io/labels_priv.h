@@ -11,7 +11,7 @@ typedef enum label_kind {
 } label_kind;
 
 typedef struct label_row {
-    size_t line;
+    uint32_t line;
     const char *file, *label, *macro, *run; /* in labels.text */
     label_kind kind;
     flow_key key;
@@ -21,6 +21,7 @@ typedef struct label_row {
 
 struct labels {
     char *path, *text;
+    size_t nlines;
     size_t nrows, row_capacity;
     label_row *rows; /* by file, then by line */
     size_t nalone;   /* captures without a row; each is a run of its own */
@@ -31,6 +32,8 @@ struct labels {
 
 /* Index of a run by name, -1 if there is no such run. */
 int32_t labels_find_run(const labels *l, const char *name);
+/* In either direction. */
+bool label_same_flow(const flow_key *a, const flow_key *b);
 /* Do the components of the shorter path end the longer one? */
 bool label_path_matches(const char *a, const char *b);
 /* Does `earlier` name a file of the series that `later` goes on with: STEM-NUMBER.pcap in the same folder, as ndgen

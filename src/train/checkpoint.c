@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "io/safetensors.h"
+#include "train/record.h"
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
@@ -275,6 +276,8 @@ static status write_as(const checkpoint *k, const char *folder, const char *part
     if (rename(part, name) != 0)
         return FAIL(ST_IO, "%s: cannot be renamed to %s: %s", part, name, strerror(errno));
     TRY(file_sync_folder(folder));
+    if (k->record != NULL)
+        TRY(record_sync(k->record));
     TRY(lock_check(k->lock));
     TRY(file_write(done, "", 0));
     return remove_old(folder, k->state->step, k->keep);

@@ -29,8 +29,10 @@ typedef struct checkpoint {
     train_state *state;
     const text_map *run; /* the settings that the weights depend on: name -> value */
     int nranks;
-    int64_t keep;     /* complete checkpoints that stay, the new one among them */
-    const lock *lock; /* nothing is put in place after it was lost; NULL: none */
+    int64_t keep;       /* complete checkpoints that stay, the new one among them */
+    const lock *lock;   /* nothing is put in place after it was lost; NULL: none */
+    const char *record; /* path of the run's loss.jsonl, whose lines are on the disk before the checkpoint counts; NULL:
+                           none */
 } checkpoint;
 
 status checkpoint_write(const checkpoint *k, const char *folder);

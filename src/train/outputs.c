@@ -21,7 +21,8 @@ static checkpoint checkpoint_of(trainer *t) {
                         .run = &t->run,
                         .nranks = comm_size(t->c),
                         .keep = t->e->train.keep_checkpoints,
-                        .lock = t->lock};
+                        .lock = t->lock,
+                        .record = t->record.path};
 }
 
 /* The last file that the mode writes into the model folder (malloc, caller frees). */

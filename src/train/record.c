@@ -2,10 +2,12 @@
 #include "train/record.h"
 #include "base/file.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const size_t RECORD_MAX = (size_t)1 << 32;
 
@@ -66,6 +68,15 @@ status record_validation(record *r, uint64_t step, double loss, double best, dou
     fprintf(r->to, "{\"step\": %llu, \"validation_loss\": %.9g, \"best\": %.9g, \"seconds\": %.3f}\n",
             (unsigned long long)step, loss, best, seconds);
     return line_done(r);
+}
+
+status record_sync(const char *path) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return FAIL(ST_IO, "%s: cannot open: %s", path, strerror(errno));
+    status st = fsync(fd) == 0 ? ST_OK : FAIL(ST_IO, "%s: cannot be written: %s", path, strerror(errno));
+    close(fd);
+    return st;
 }
 
 void record_close(record *r) {

@@ -19,6 +19,8 @@ status record_open(record *r, const char *path, uint64_t step);
 status record_step(record *r, uint64_t step, double loss, double norm, double rate, double flows_per_second,
                    double seconds);
 status record_validation(record *r, uint64_t step, double loss, double best, double seconds);
+/* The lines written so far, by whatever process, last through a power cut. Any thread. */
+status record_sync(const char *path);
 void record_close(record *r);
 
 #endif

@@ -15,6 +15,20 @@ cmp csvs/a.pcap.nprint.csv again/a.pcap.nprint.csv.nprint.csv || fail "rows chan
 run "$encode" --export nprint captures/a.pcap few --limit 9
 [ "$(wc -l < few/a.pcap.nprint.csv)" -eq 10 ] || fail "--limit 9 gives $(wc -l < few/a.pcap.nprint.csv) lines"
 
+# Files whose flat names are the same, and labels that no file name can hold: nothing is written over or merged.
+mkdir -p alike/a && cp captures/a.pcap alike/a/b.pcap && cp captures/deep/b.pcap.gz alike/a_b.pcap
+printf 'file,label,filter\na/b.pcap,x/y,ip[11] < 4\na_b.pcap,x_y,ip[11] < 4\n' > alike.csv # few, pictures take long
+want 0 "210 flows" "$encode" data.captures=alike data.labels=alike.csv out=alike
+run "$encode" --export nprint alike/dataset.h5 alikes
+[ "$(ls alikes | tr '\n' ' ')" = "a_b.pcap-2.nprint.csv a_b.pcap.nprint.csv " ] || fail "alikes: $(ls alikes)"
+cmp csvs/a.pcap.nprint.csv alikes/a_b.pcap.nprint.csv || fail "a/b.pcap is not what a_b.pcap.nprint.csv holds"
+cmp csvs/deep_b.pcap.gz.nprint.csv alikes/a_b.pcap-2.nprint.csv || fail "a_b.pcap has other rows"
+want 0 "3 flows" "$encode" data.captures=alike data.labels=alike.csv out=few encode.unlabelled=no
+run "$encode" --export png few/dataset.h5 alike_png
+run "$encode" --import png alike_png/*.png alike_png.h5
+want 0 "3 flows" "$encode" --info alike_png.h5
+[ "$(grep -c '^x_y' out.txt)" -eq 2 ] || { cat out.txt; fail "x/y and x_y are one label"; }
+
 # A damaged capture gives its good rows and an error.
 want 1 "damaged after record 397" "$encode" --export nprint captures/cut.pcap csv
 [ "$(wc -l < csv/cut.pcap.nprint.csv)" -eq 398 ] || fail "rows of the damaged capture"

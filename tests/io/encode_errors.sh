@@ -21,7 +21,7 @@ for n in 1 ${1:+3}; do
         cp captures/$name kept
         timeout 60 $launch "$encode" $settings out=out > out.txt 2>&1 &
         pid=$!
-        for i in $(seq 2000); do [ -e out/dataset.parts/lock ] && break; sleep 0.002; done
+        for i in $(seq 2000); do [ -e out/dataset.parts/identity ] && break; sleep 0.002; done
         rm captures/$name
         wait $pid
         code=$?

@@ -14,6 +14,31 @@ dataset.yaml" ] || fail "$n ranks left something: $(ls ranks$n)"
     done
 done
 
+# Rows that match no flow are no error while their labels have flows: one warning, the same everywhere.
+cat > useless.csv << 'END'
+file,label,filter
+a.pcap,x,tcp
+a.pcap,x,tcp port 1
+cut.pcap,x,udp port 2
+elsewhere.pcap,x,tcp
+b.pcap.gz,y,
+b.pcap.gz,y,udp port 3
+cut.pcap,y,tcp port 4
+END
+warning="4 rows of the labels file match no flow: useless.csv:3 (a.pcap, x), useless.csv:4 (cut.pcap, x), useless.csv:7 (b.pcap.gz, y) and 1 more"
+for memory in 256M 256k; do
+    for n in 1 2 3; do
+        want 0 "$warning" timeout 60 "$@" -np $n "$encode" data.captures=captures data.labels=useless.csv out=useless \
+            encode.memory=$memory quiet=yes
+        [ "$(grep -c 'match no flow' out.txt)" -eq 1 ] || { cat out.txt; fail "$n ranks: not one warning"; }
+    done
+done
+head -3 useless.csv > few.csv
+want 0 "1 row of the labels file matches no flow: few.csv:3 (a.pcap, x)" "$encode" data.captures=captures \
+    data.labels=few.csv out=useless
+want 0 "240 flows" "$encode" data.captures=captures data.labels=labels.csv out=useless
+! grep "no flow" out.txt || fail "a warning about rows that match"
+
 # Where the captures lie does not matter.
 mkdir moved && cp -r captures labels.csv moved/
 want 0 "240 flows" "$encode" "data.captures=$work/moved/captures" data.labels=moved/labels.csv out=two encode.memory=256k

@@ -31,6 +31,7 @@ for round in 1 2 3 4; do
     done
     want 0 "3241 flows" "$encode" $settings out=out
     cmp whole/dataset.h5 out/dataset.h5 || fail "round $round: other bytes after a kill"
+    ! grep "no flow" out.txt || fail "round $round: rows that labelled flows before the kill are called useless"
     [ "$(ls out)" = "dataset.h5
 dataset.yaml" ] || fail "round $round: left $(ls out)"
 done
@@ -65,7 +66,7 @@ stop_at() {
 
 # While one runs, another is refused and changes nothing.
 stop_at out/dataset.parts/identity
-want 1 "another run is making this dataset" "$encode" $settings out=out
+want 1 "out/dataset.lock: process $pid on $(hostname) has been at work here since" "$encode" $settings out=out
 kill -CONT $pid
 wait $pid || fail "the first run did not end well"
 cmp whole/dataset.h5 out/dataset.h5 || fail "the first of two runs has other bytes"

@@ -224,7 +224,6 @@ static void test_tables(void **state) {
 static void test_no_labels(void **state) {
     labels *l = NULL;
     label_matcher *m = NULL;
-    int32_t label, run;
     capture_record r = {.bytes = (const uint8_t *)""};
     flow_key key = {.proto = PROTO_TCP};
     text_list captures = list_of("x/one.pcap", "two.pcap");
@@ -233,9 +232,10 @@ static void test_no_labels(void **state) {
     assert_int_equal(labels_count(l), 0);
     assert_int_equal(labels_nruns(l), 2);
     assert_int_equal(label_matcher_new(&m, l, "two.pcap", 1), ST_OK);
-    label_match(m, &key, &r, &label, &run);
-    assert_int_equal(label, -1);
-    assert_string_equal(labels_run(l, (size_t)run), "two.pcap");
+    flow_label got = label_match(m, &key, &r);
+    assert_int_equal(got.label, -1);
+    assert_int_equal(got.line, 0);
+    assert_string_equal(labels_run(l, (size_t)got.run), "two.pcap");
     label_matcher_free(&m);
     labels_free(&l);
     text_list_clear(&captures);
@@ -244,10 +244,10 @@ static void test_no_labels(void **state) {
 }
 
 /* A raw IP frame of the packet. */
-static void match(const label_matcher *m, const packet *p, int32_t *label, int32_t *run) {
+static flow_label match(const label_matcher *m, const packet *p) {
     flow_key key = flow_key_of(p);
     capture_record r = {.caplen = p->nheader, .wire_len = p->wire_len, .link_type = 101, .bytes = p->header};
-    label_match(m, &key, &r, label, run);
+    return label_match(m, &key, &r);
 }
 
 static void test_match(void **state) {
@@ -277,15 +277,15 @@ static void test_match(void **state) {
     labels *l = open_text(table);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         label_matcher *m = NULL;
-        int32_t label, run;
         packet p = io_packet(cases[i].proto, cases[i].from, cases[i].to, cases[i].sport, cases[i].dport, 10);
         assert_int_equal(label_matcher_new(&m, l, cases[i].capture, 101), ST_OK);
-        match(m, &p, &label, &run);
-        const char *got = label >= 0 ? labels_name(l, (size_t)label) : NULL;
+        flow_label found = match(m, &p);
+        const char *got = found.label >= 0 ? labels_name(l, (size_t)found.label) : NULL;
         if ((got == NULL) != (cases[i].label == NULL) || (got != NULL && strcmp(got, cases[i].label) != 0))
             fail_msg("case %zu: label %s", i, got != NULL ? got : "none");
-        assert_true(run >= 0);
-        assert_string_equal(labels_run(l, (size_t)run), cases[i].run);
+        assert_true(found.run >= 0);
+        assert_string_equal(labels_run(l, (size_t)found.run), cases[i].run);
+        assert_true((found.line > 0) == (got != NULL));
         label_matcher_free(&m);
     }
     labels_free(&l);
@@ -314,11 +314,10 @@ static void test_series(void **state) {
                           "x/all-0004.pcap,whole,,,,,\n");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         label_matcher *m = NULL;
-        int32_t label, run;
         packet p = io_packet(PROTO_TCP, A, B, cases[i].sport, 443, 10);
         assert_int_equal(label_matcher_new(&m, l, cases[i].capture, 101), ST_OK);
-        match(m, &p, &label, &run);
-        const char *got = label >= 0 ? labels_name(l, (size_t)label) : NULL;
+        flow_label found = match(m, &p);
+        const char *got = found.label >= 0 ? labels_name(l, (size_t)found.label) : NULL;
         if ((got == NULL) != (cases[i].label == NULL) || (got != NULL && strcmp(got, cases[i].label) != 0))
             fail_msg("%s, port %u: label %s", cases[i].capture, cases[i].sport, got != NULL ? got : "none");
         label_matcher_free(&m);
@@ -335,16 +334,12 @@ static void test_filter_link_type(void **state) {
     memcpy(frame + 18, p.header, p.nheader);
     capture_record r = {.caplen = 18u + p.nheader, .wire_len = 18u + p.nheader, .link_type = 1, .bytes = frame};
     flow_key key = flow_key_of(&p);
-    int32_t label, run;
     assert_int_equal(label_matcher_new(&m, l, "a.pcap", 1), ST_OK);
-    label_match(m, &key, &r, &label, &run);
-    assert_int_equal(label, 0);
+    assert_int_equal(label_match(m, &key, &r).label, 0);
     frame[15] = 8;
-    label_match(m, &key, &r, &label, &run);
-    assert_int_equal(label, -1);
+    assert_int_equal(label_match(m, &key, &r).label, -1);
     r.caplen = 10; /* a filter that looks past the captured bytes does not match */
-    label_match(m, &key, &r, &label, &run);
-    assert_int_equal(label, -1);
+    assert_int_equal(label_match(m, &key, &r).label, -1);
     label_matcher_free(&m);
     labels_free(&l);
 }
@@ -381,8 +376,7 @@ static void test_ipv6(void **state) {
         put16(p.header + (cases[i].proto == PROTO_ICMPV6 ? 44 : 40), cases[i].sport);
         if (cases[i].proto != PROTO_ICMPV6)
             put16(p.header + 42, cases[i].dport);
-        int32_t label, run;
-        match(m, &p, &label, &run);
+        int32_t label = match(m, &p).label;
         assert_true(label >= 0);
         if (strcmp(labels_name(l, (size_t)label), cases[i].label) != 0)
             fail_msg("case %zu: label %s", i, labels_name(l, (size_t)label));
@@ -424,8 +418,7 @@ static void test_several_link_types(void **state) {
         memcpy(frame + cases[k].nlink, p.header, p.nheader);
         size_t n = cases[k].nlink + p.nheader;
         capture_record r = {.caplen = n, .wire_len = n, .link_type = cases[k].link_type, .bytes = frame};
-        int32_t label, run;
-        label_match(m, &key, &r, &label, &run);
+        int32_t label = label_match(m, &key, &r).label;
         const char *got = label >= 0 ? labels_name(l, (size_t)label) : NULL;
         if ((got == NULL) != (cases[k].label == NULL) || (got != NULL && strcmp(got, cases[k].label) != 0))
             fail_msg("link type %d: label %s", cases[k].link_type, got != NULL ? got : "none");
@@ -461,6 +454,49 @@ static void test_bad_matches(void **state) {
     labels_free(&l);
 }
 
+/* Rows that labelled no flow: by their lines. A 5-tuple that stands twice in a file is used or not as one. */
+static void test_unused(void **state) {
+    enum { A = 0x0a000001, B = 0xc0000201, LINES = 10 };
+    static const struct {
+        const char *capture;
+        unsigned sport, dport;
+        uint32_t line;
+    } flows[] = {{"a.pcap", 1, 2, 2}, {"a.pcap", 80, 9, 5}, {"b.pcap", 7, 7, 10}};
+    static const unused_row want[] = {{4, "b.pcap", "x"}, {6, "a.pcap", "y"}, {7, "a.pcap", "y"}, {9, "a.pcap", "x"}};
+    labels *l = open_text("file,label,proto,src,sport,dst,dport,filter\n"
+                          "a.pcap,x,tcp,10.0.0.1,1,192.0.2.1,2,\n"
+                          "d/a.pcap,x,tcp,192.0.2.1,2,10.0.0.1,1,\n" /* line 2 the other way round */
+                          "b.pcap,x,tcp,10.0.0.1,1,192.0.2.1,2,\n"   /* in another file */
+                          "a.pcap,y,,,,,,src port 80\n"
+                          "a.pcap,y,,,,,,src port 81\n"
+                          "a.pcap,y,tcp,10.0.0.1,3,192.0.2.1,2,\n"
+                          "\n"
+                          "a.pcap,x,,,,,,\n"
+                          "b.pcap,x,,,,,,\n");
+    uint64_t taken[LINES + 1] = {0};
+    unused_row *rows;
+    size_t n;
+    assert_int_equal(labels_nlines(l), LINES);
+    for (size_t i = 0; i < sizeof flows / sizeof flows[0]; i++) {
+        label_matcher *m = NULL;
+        packet p = io_packet(PROTO_TCP, A, B, flows[i].sport, flows[i].dport, 10);
+        assert_int_equal(label_matcher_new(&m, l, flows[i].capture, 101), ST_OK);
+        flow_label found = match(m, &p);
+        assert_int_equal(found.line, flows[i].line);
+        taken[found.line]++;
+        label_matcher_free(&m);
+    }
+    assert_int_equal(labels_unused(l, taken, &n, &rows), ST_OK);
+    assert_int_equal(n, sizeof want / sizeof want[0]);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(rows[i].line, want[i].line);
+        assert_string_equal(rows[i].file, want[i].file);
+        assert_string_equal(rows[i].label, want[i].label);
+    }
+    free(rows);
+    labels_free(&l);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_csv),
@@ -475,6 +511,7 @@ int main(void) {
         cmocka_unit_test(test_ipv6),
         cmocka_unit_test(test_several_link_types),
         cmocka_unit_test(test_bad_matches),
+        cmocka_unit_test(test_unused),
     };
     return cmocka_run_group_tests_name("io.labels", tests, make_path, free_path);
 }

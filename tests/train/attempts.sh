@@ -70,10 +70,4 @@ if command -v mpirun.openmpi >/dev/null; then
 fi
 "${launch[@]}" "$ND_BIN/ndtrain" "$work/tiny.yaml" train.base.steps=100000 train.checkpoint_every=10 out="$work/bad" \
     2>"$work/first" &
-pid=$!
-wait_lines "$work/bad/train/base/loss.jsonl" 20
-spoil "$work/bad/train/base"
-code=0
-wait $pid || code=$?
-[ $code -eq 1 ] && [ "$(grep -c "error: .*$work/bad/train/base" "$work/first")" -eq 1 ] ||
-    { cat "$work/first" >&2; fail "a failed write: exit code $code"; }
+ends_spoiled $! "$work/bad/train/base" "$work/first"

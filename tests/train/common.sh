@@ -60,3 +60,14 @@ spoil() {
     done
     fail "$1 could not be replaced"
 }
+
+# ends_spoiled PID FOLDER LOG: the run in the background has written some steps; when its folder is spoilt it ends with
+# exit code 1 and one message about it.
+ends_spoiled() {
+    local code=0
+    wait_lines "$2/loss.jsonl" 20
+    spoil "$2"
+    wait "$1" || code=$?
+    [ $code -eq 1 ] && [ "$(grep -c "error: .*$2" "$3")" -eq 1 ] ||
+        { cat "$3" >&2; fail "a failed write: exit code $code"; }
+}

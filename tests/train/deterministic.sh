@@ -59,13 +59,7 @@ done
 # A rank that has failed before a step takes part in its sums, and then all end with the message.
 launch 3 "$ND_BIN/ndtrain" "${settings[@]}" train.base.steps=100000 train.patience=0 train.checkpoint_every=10 \
     out="$work/bad" 2>"$work/log" &
-pid=$!
-wait_lines "$work/bad/train/base/loss.jsonl" 20
-spoil "$work/bad/train/base"
-code=0
-wait $pid || code=$?
-[ $code -eq 1 ] && [ "$(grep -c "error: .*$work/bad/train/base" "$work/log")" -eq 1 ] ||
-    { cat "$work/log" >&2; fail "a failed write: exit code $code"; }
+ends_spoiled $! "$work/bad/train/base" "$work/log"
 
 # What cannot be, and what must stay as it was.
 expect 2 'not a multiple of train.slice' train train.deterministic=yes train.batch=10 train.slice=4

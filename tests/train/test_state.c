@@ -415,6 +415,26 @@ static void test_record(void **state) {
     drop_folder(folder);
 }
 
+/* Without the lines of the record on the disk a checkpoint is not marked; a device refuses to sync as a broken disk
+ * would. */
+static void test_record_not_synced(void **state) {
+    static const char *const bad[] = {"/dev/null", "none/loss.jsonl"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        run *u = new_run(NULL);
+        fill_run(u, 1);
+        u->k.record = bad[i];
+        assert_fails(checkpoint_write(&u->k, u->folder), ST_IO, bad[i]);
+        assert_false(has(u, "checkpoint-1/DONE"));
+        char *path = text_format("%s/loss.jsonl", u->folder);
+        assert_ok(file_write(path, "x\n", 2));
+        u->k.record = path;
+        assert_ok(checkpoint_write(&u->k, u->folder));
+        assert_true(has(u, "checkpoint-1/DONE"));
+        free(path);
+        drop_run(u, true);
+    }
+}
+
 static void test_full_disk(void **state) {
     record r = {0};
     r.to = fopen("/dev/full", "a");
@@ -478,21 +498,14 @@ static void test_rate(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_no_best_yet),
-        cmocka_unit_test(test_killed_writer),
-        cmocka_unit_test(test_other_run),
-        cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_record),
-        cmocka_unit_test(test_version),
-        cmocka_unit_test(test_keep),
-        cmocka_unit_test(test_writer),
-        cmocka_unit_test(test_writer_fails),
-        cmocka_unit_test(test_lost_lock),
-        cmocka_unit_test(test_full_disk),
-        cmocka_unit_test(test_weights),
-        cmocka_unit_test(test_rate),
-        cmocka_unit_test(test_state_of_no_number),
+        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_no_best_yet),
+        cmocka_unit_test(test_killed_writer), cmocka_unit_test(test_other_run),
+        cmocka_unit_test(test_damage),        cmocka_unit_test(test_record),
+        cmocka_unit_test(test_version),       cmocka_unit_test(test_keep),
+        cmocka_unit_test(test_writer),        cmocka_unit_test(test_writer_fails),
+        cmocka_unit_test(test_lost_lock),     cmocka_unit_test(test_record_not_synced),
+        cmocka_unit_test(test_full_disk),     cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_rate),          cmocka_unit_test(test_state_of_no_number),
         cmocka_unit_test(test_foreign_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
