@@ -232,13 +232,17 @@ void repair_seq(repair_run *r, repair_draft *x) {
 }
 
 /* New data of a service are no shorter than its smallest message. */
-void repair_service(repair_run *r, repair_draft *x) {
-    if (!is_tcp(r) || x->kind != SEGMENT_OTHER)
-        return;
-    if (get32(x->l4 + 4) == r->now.connection.side[x->dir].next || x->gap_seq)
+static void fit_payload(const repair_run *r, repair_draft *x, bool is_new) {
+    if (is_new)
         x->payload = repair_service_payload(&r->facts, x->payload);
     if (x->payload > repair_largest_payload(x))
         x->payload = repair_largest_payload(x);
+}
+
+void repair_service(repair_run *r, repair_draft *x) {
+    if (!is_tcp(r) || x->kind != SEGMENT_OTHER)
+        return;
+    fit_payload(r, x, get32(x->l4 + 4) == r->now.connection.side[x->dir].next || x->gap_seq);
 }
 
 /* A FIN behind which its side sends new data twice is a wrong bit; new data once may be one themselves. */
@@ -267,8 +271,10 @@ void repair_fin(repair_run *r, repair_draft *x) {
     unsigned flags = draft_flags(x);
     if (!now->fin && flags & TCP_FIN && !closes(r, x))
         flags &= ~(unsigned)TCP_FIN;
-    if (!now->fin && flags & TCP_FIN && (int32_t)(seq + x->payload - now->next) < 0)
+    if (!now->fin && flags & TCP_FIN && (int32_t)(seq + x->payload - now->next) < 0) {
         seq = now->next;
+        fit_payload(r, x, true);
+    }
     if (connection_after_fin(now, seq, x->payload))
         x->payload = 0;
     if (now->fin && seq + x->payload + 1 != now->after_fin)
