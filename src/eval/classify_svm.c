@@ -3,7 +3,7 @@
  * libsvm's own kernels walk sparse rows node by node and are computed anew for every pair of classes; here the kernel
  * matrix is computed once from dense rows and handed over as PRECOMPUTED, which gives the same machine many times
  * sooner. Radial kernel with gamma = 1 / (columns x variance), C = 10. */
-#include <libsvm/svm.h>
+#include <svm.h>
 #include <math.h>
 #include <string.h>
 

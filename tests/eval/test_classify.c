@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <libsvm/svm.h>
+#include <svm.h>
 #include <math.h>
 #include <string.h>
 

@@ -16,7 +16,7 @@ declare -A may=(
     [eval]="base packet dist io"
 )
 # Heads of library headers. What is not here is of the C library.
-libraries='openssl yaml jansson mpi hdf5 H5 pcap png zlib libdeflate dnnl omp cuda cublas cudnn nccl xgboost libsvm'
+libraries='openssl yaml jansson mpi hdf5 H5 pcap png zlib libdeflate dnnl omp cuda cublas cudnn nccl xgboost svm'
 declare -A outside=(
     [base]="yaml openssl"
     [dist]="mpi"
@@ -25,7 +25,7 @@ declare -A outside=(
     [model]="jansson"
     [train]="jansson"
     [gen]="omp zlib"
-    [eval]="xgboost libsvm jansson"
+    [eval]="xgboost svm jansson"
 )
 bad=0 seen=0
 while IFS=: read -r file line; do
