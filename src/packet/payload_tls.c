@@ -115,12 +115,15 @@ static size_t begun(const payload_task *t) {
     uint32_t seq = get32(packet_l4(t->p) + 4);
     size_t from = t->i > LOOK_AROUND ? t->i - LOOK_AROUND : 0, sent = 0;
     size_t end = t->f->npackets - t->i > LOOK_AROUND ? t->i + LOOK_AROUND : t->f->npackets;
-    for (size_t k = from; k < end; k++) {
+    for (size_t step = 1; step < end - from; step++) { /* back to the earliest, then on from this one */
+        size_t k = step <= t->i - from ? t->i - step : from + step;
         const packet *p = &t->f->packets[k];
         unsigned n = packet_payload(p);
-        if (k == t->i || p->dir != t->p->dir || n == 0 || !packet_has_shape(p) || packet_proto(p) != PROTO_TCP)
+        if (p->dir != t->p->dir || n == 0 || !packet_has_shape(p) || packet_proto(p) != PROTO_TCP)
             continue;
         uint32_t back = seq - (get32(packet_l4(p) + 4) + n);
+        if (back == 0 && n >= ROOM) /* nearly always the first one */
+            return 0;
         if (back <= FARTHEST && ending[back] < n)
             ending[back] = (uint8_t)(n < ROOM ? n : ROOM);
     }
