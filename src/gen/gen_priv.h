@@ -69,8 +69,9 @@ int64_t classes_gap(const classes *c, size_t label, unsigned dir_before, unsigne
 /* The class's service port that differs from `chosen` in the fewest bits, the more frequent of two; `chosen` itself for
  * a class without services, or with too many to be one of them. */
 uint16_t classes_service(const classes *c, size_t label, unsigned proto, uint16_t chosen);
-/* The port that clients of this service of the class always have (DHCP's 68, NTP's 123 of old): that of at least nine
- * in ten of three flows or more, below those that operating systems choose. 0 where there is none. */
+/* The port that clients of this service of the class always have (DHCP's 68, NTP's 123 of old): of three flows
+ * or more those that have it, less those that have another, are nine in ten, and it is below those that operating
+ * systems choose. 0 where there is none. */
 uint16_t classes_client(const classes *c, size_t label, unsigned proto, uint16_t service);
 /* losses.c: count what happened to a training flow's segments, and draw as much for a generated flow (votes: of its
  * packets), which may become longer or shorter. Rules of check.h that held hold afterwards. */

@@ -23,6 +23,7 @@ enum {
     SACK_BYTES = 12     /* one block, with two NOPs */
 };
 static const int64_t TIMEOUT_LEAST_NS = 200000000, TIMEOUT_MOST_NS = 400000000, BEFORE_NS = 1000;
+static const int64_t DELAY_MOST_NS = 60000000000; /* no timeout need be longer (RFC 6298 2.5) */
 
 static uint32_t segment_start(const packet *p) {
     return get32(packet_l4(p) + 4);
@@ -46,6 +47,24 @@ static bool acknowledges(const packet *p, uint32_t beyond) {
            get32(packet_l4(p) + 8) - beyond - 1 < (uint32_t)FARTHEST;
 }
 
+/* Where its first option of this kind stands in the header; 0 where there is none. */
+static unsigned option_at(const packet *p, unsigned kind) {
+    unsigned nip = packet_ip_nheader(p), at = 0;
+    tcp_option o;
+    if (packet_proto(p) != PROTO_TCP)
+        return 0;
+    unsigned noptions = (packet_l4(p)[12] >> 4) * 4u - 20;
+    if (noptions > TCP_OPTIONS_MAX || nip + 20 + noptions > p->nheader)
+        return 0;
+    while (tcp_option_next(packet_l4(p) + 20, noptions, &at, &o) > 0) {
+        if (o.kind == kind)
+            return nip + 20 + o.at;
+        if (o.kind == TCP_OPTION_EOL)
+            break;
+    }
+    return 0;
+}
+
 /* ---- Counting ---- */
 
 typedef struct hole {
@@ -65,9 +84,11 @@ static void remove_hole(side *s, unsigned i) {
     memmove(s->holes + i, s->holes + i + 1, (--s->nholes - i) * sizeof *s->holes);
 }
 
-static void count_late(class_losses *c, int64_t delay) {
+static void count_late(class_losses *c, int64_t since, int64_t time) {
+    /* As unsigned numbers the difference of any two times fits. */
+    uint64_t delay = time > since ? (uint64_t)time - (uint64_t)since : 0;
     if (c->ndelays < CLASS_DELAYS)
-        c->delays[c->ndelays++] = delay;
+        c->delays[c->ndelays++] = delay < (uint64_t)DELAY_MOST_NS ? (int64_t)delay : DELAY_MOST_NS;
     c->nlate++;
 }
 
@@ -86,13 +107,15 @@ static void count_segment(class_losses *c, side *s, const packet *p) {
         return;
     }
     for (unsigned i = 0; i < s->nholes; i++) {
-        hole *h = &s->holes[i];
-        if (start != h->from)
+        hole *h = &s->holes[i], rest = {end, h->to, h->since};
+        if (start - h->from >= h->to - h->from)
             continue;
-        count_late(c, p->time_ns - h->since);
-        h->from = end;
-        if ((int32_t)(h->to - end) <= 0)
+        count_late(c, h->since, p->time_ns);
+        h->to = start; /* what is below it misses still, */
+        if (h->from == start)
             remove_hole(s, i);
+        if ((int32_t)(rest.to - end) > 0 && s->nholes < HOLES) /* and what is above */
+            s->holes[s->nholes++] = rest;
         return;
     }
     c->nagain++;
@@ -162,12 +185,17 @@ static void delay_from(flow *f, size_t first, int64_t by) {
         f->packets[k].time_ns += by;
 }
 
-/* The first packet of the other side after i that acknowledges all of it; npackets where none near it does. */
+/* The first packet of the other side after i that acknowledges all of it; npackets where none near it does, or one of
+ * the sides resets before. */
 static size_t acknowledged_at(const flow *f, size_t i) {
     const packet *p = &f->packets[i];
-    for (size_t k = i + 1; k < f->npackets && k - i < ACK_PACKETS; k++)
-        if (f->packets[k].dir != p->dir && acknowledges(&f->packets[k], segment_end(p) - 1))
-            return tcp_flags(&f->packets[k]) & TCP_RST ? f->npackets : k;
+    for (size_t k = i + 1; k < f->npackets && k - i < ACK_PACKETS; k++) {
+        const packet *next = &f->packets[k];
+        if (packet_proto(next) == PROTO_TCP && tcp_flags(next) & (TCP_SYN | TCP_RST))
+            break;
+        if (next->dir != p->dir && acknowledges(next, segment_end(p) - 1))
+            return k;
+    }
     return f->npackets;
 }
 
@@ -227,11 +255,38 @@ static size_t follower(const flow *f, size_t i) {
     return 0;
 }
 
-/* Can packet k not come before segment p? It answers it, or resets. */
+/* Can packet k not come before segment p? It answers it, has blocks of its own, or resets. */
 static bool needs(const packet *k, const packet *p) {
     if (packet_proto(k) != PROTO_TCP || tcp_flags(k) & (TCP_SYN | TCP_RST))
         return true;
-    return k->dir != p->dir && (packet_payload(k) > 0 || tcp_flags(k) & TCP_FIN) && acknowledges(k, segment_start(p));
+    return k->dir != p->dir && acknowledges(k, segment_start(p)) &&
+           (packet_payload(k) > 0 || tcp_flags(k) & TCP_FIN || option_at(k, TCP_OPTION_SACK) > 0);
+}
+
+/* Packets `first` to `end` that echo the time stamp of `lost`, which does not come before them, echo that of `other`
+ * instead (where both have one): of what came before it, or of what came late in its place. */
+static void replace_echoes(flow *f, size_t first, size_t end, const packet *lost, const packet *other) {
+    unsigned was = option_at(lost, TCP_OPTION_TIMESTAMPS), now = option_at(other, TCP_OPTION_TIMESTAMPS);
+    if (was == 0 || now == 0)
+        return;
+    uint32_t stamp = get32(lost->header + was + 2);
+    for (size_t k = first; k < end; k++) {
+        packet *p = &f->packets[k];
+        unsigned at = p->dir != lost->dir ? option_at(p, TCP_OPTION_TIMESTAMPS) : 0;
+        if (at == 0)
+            continue;
+        uint8_t *echo = p->header + at + 6;
+        if ((int32_t)(get32(echo) - stamp) > 0)
+            return; /* later ones have come */
+        if (get32(echo) == stamp)
+            memcpy(echo, other->header + now + 2, 4);
+    }
+}
+
+static void replace_echoes_before(flow *f, size_t i, size_t end) {
+    size_t before = latest_before(f, f->packets[i].dir, i);
+    if (before < i)
+        replace_echoes(f, i + 1, end, &f->packets[i], &f->packets[before]);
 }
 
 /* Make the acknowledgement one of what came before `missing`; left to right came behind it. previous: the packet of its
@@ -243,8 +298,8 @@ static void repeat_acknowledgement(packet *p, const packet *previous, uint32_t m
     put32(l4 + 8, missing);
     if (!(tcp_flags(previous) & TCP_SYN) && get32(packet_l4(previous) + 8) == missing)
         memcpy(l4 + 14, packet_l4(previous) + 14, 2);
-    if (!blocks || noptions + SACK_BYTES > TCP_OPTIONS_MAX || packet_ip_nheader(p) + 20 + noptions != p->nheader ||
-        p->nheader + SACK_BYTES > PACKET_HEADER_MAX)
+    if (!blocks || option_at(p, TCP_OPTION_EOL) > 0 || noptions + SACK_BYTES > TCP_OPTIONS_MAX ||
+        packet_ip_nheader(p) + 20 + noptions != p->nheader || p->nheader + SACK_BYTES > PACKET_HEADER_MAX)
         return;
     uint8_t *block = p->header + p->nheader;
     static const uint8_t head[] = {TCP_OPTION_NOP, TCP_OPTION_NOP, TCP_OPTION_SACK, 10};
@@ -280,6 +335,8 @@ static status draw_late(flow_draft *d, const class_losses *c, size_t *i, rng *r)
             repeat_acknowledgement(between, &f->packets[latest_before(f, !lost.dir, k)], segment_start(&lost),
                                    segment_end(&lost), right, d->permits[0] && d->permits[1]);
     }
+    replace_echoes_before(f, *i, at);
+    replace_echoes(f, at, f->npackets, &lost, &p);
     packet_votes votes = (*d->votes)[latest];
     take_out(d, *i);
     *i = at - 1;
@@ -304,24 +361,12 @@ static bool is_missed(const flow *f, size_t i, const bool seen[2]) {
     return acknowledged && goes_on;
 }
 
-static bool permits_blocks(const packet *syn) {
-    const uint8_t *l4 = packet_l4(syn);
-    unsigned noptions = (l4[12] >> 4) * 4u - 20, at = 0;
-    tcp_option o;
-    if (noptions > TCP_OPTIONS_MAX || packet_ip_nheader(syn) + 20 + noptions > syn->nheader)
-        return false;
-    while (tcp_option_next(l4 + 20, noptions, &at, &o) > 0)
-        if (o.kind == TCP_OPTION_SACK_PERMITTED)
-            return true;
-    return false;
-}
-
 enum { AGAIN = 1, LATE = 2, UNSEEN = 4 };
 
 /* What can happen to segment i, the nth with data of its side. */
 static unsigned fates(const flow_draft *d, size_t i, unsigned nth) {
     const packet *p = &d->f->packets[i];
-    unsigned can = acknowledged_at(d->f, i) < d->f->npackets ? AGAIN : 0;
+    unsigned can = d->seen[!p->dir] && acknowledged_at(d->f, i) < d->f->npackets ? AGAIN : 0;
     if (nth < KEPT || packet_payload(p) < LEAST || tcp_flags(p) & TCP_FIN)
         return can;
     return can | (follower(d->f, i) > 0 ? LATE : 0) | (is_missed(d->f, i, d->seen) ? UNSEEN : 0);
@@ -338,7 +383,7 @@ static void survey(flow_draft *d) {
         const packet *p = &d->f->packets[i];
         d->seen[p->dir] = true;
         if (packet_proto(p) == PROTO_TCP && tcp_flags(p) & TCP_SYN)
-            d->permits[p->dir] = permits_blocks(p);
+            d->permits[p->dir] = option_at(p, TCP_OPTION_SACK_PERMITTED) > 0;
     }
 }
 
@@ -370,8 +415,10 @@ status losses_add(const class_losses *c, rng *r, flow *f, packet_votes **votes, 
             TRY(draw_again(&d, &i, r));
         else if (is_late && can & LATE)
             TRY(draw_late(&d, c, &i, r));
-        else if (is_unseen && can & UNSEEN)
+        else if (is_unseen && can & UNSEEN) {
+            replace_echoes_before(f, i, f->npackets);
             take_out(&d, i);
+        }
     }
     return ST_OK;
 }

@@ -139,14 +139,14 @@ void payload_draw_bytes(const flow *f, uint64_t what, uint64_t which, uint8_t *b
 
 uint32_t payload_stream_offset(const payload_task *t) {
     uint32_t seq = get32(packet_l4(t->p) + 4) + ((packet_l4(t->p)[13] & TCP_SYN) != 0);
-    for (size_t k = 0; k <= t->i; k++) {
+    for (size_t k = 0; k <= t->i && k < PAYLOAD_BEGINNING; k++) {
         const packet *first = &t->f->packets[k];
         if (first->dir != t->p->dir || !packet_has_shape(first) || packet_proto(first) != PROTO_TCP)
             continue;
         const uint8_t *l4 = packet_l4(first);
         return seq - (get32(l4 + 4) + ((l4[13] & TCP_SYN) != 0));
     }
-    return 0;
+    return PAYLOAD_OFFSET_UNKNOWN;
 }
 
 static bool is_query(const payload_task *t, const packet *p) {

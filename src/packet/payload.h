@@ -4,7 +4,8 @@
  * the services in one table (DNS, NTP, TLS, SSH, MQTT, RTP, echo and error messages of ICMP), zero bytes for everything
  * else, which a capture leaves out where a dissector would take them for a broken message. No byte of a capture can be
  * in it. Whoever writes, checks or fills a checksum calls the same function, and nothing is stored. Packet i depends on
- * the packets up to i only, so a flow that is cut behind keeps its bytes. */
+ * the packets up to i, and where a TLS segment is too small for a record on the 128 behind it, so a flow that is cut
+ * there keeps its other bytes. The time that a packet takes does not grow with the flow. */
 #ifndef ND_PACKET_PAYLOAD_H
 #define ND_PACKET_PAYLOAD_H
 

@@ -26,6 +26,9 @@ bool payload_port_is_foreign(unsigned proto, unsigned port);
 uint64_t payload_draw(const flow *f, uint64_t what, uint64_t which);
 /* n such bytes. */
 void payload_draw_bytes(const flow *f, uint64_t what, uint64_t which, uint8_t *bytes, size_t n);
+/* The beginning of a side's stream is looked for among so many of the flow's first packets: a search of all of them for
+ * each packet would take ever longer where the other side fills the flow's first half. */
+enum { PAYLOAD_BEGINNING = 1024, PAYLOAD_OFFSET_UNKNOWN = 1 << 30 };
 /* TCP: bytes of its direction's stream before this segment's payload, as far as the flow shows its beginning. */
 uint32_t payload_stream_offset(const payload_task *t);
 /* The packet whose question this response answers: the oldest open one of the latest 128 packets, or the latest

@@ -4,7 +4,7 @@
 
 /* Payload of the direction's first segment with data, as far as the flow shows it. */
 static size_t first_size(const payload_task *t) {
-    for (size_t k = 0; k < t->i; k++) {
+    for (size_t k = 0; k < t->i && k < PAYLOAD_BEGINNING; k++) {
         const packet *p = &t->f->packets[k];
         if (p->dir == t->p->dir && packet_payload(p) > 0)
             return packet_payload(p);

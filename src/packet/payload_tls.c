@@ -107,41 +107,29 @@ static void put_data(uint8_t *at, size_t n) {
     }
 }
 
-/* Bytes of the own side's segment that ends at seq, if it is too small for a record; 0 if it has room for one, or is
- * not among the packets near this one. It is looked for on both sides of this one: segments come late, or again. */
-static size_t small_before(const payload_task *t, uint32_t seq) {
-    size_t from = t->i > LOOK_AROUND ? t->i - LOOK_AROUND : 0, found = 0;
-    size_t end = t->f->npackets - t->i > LOOK_AROUND ? t->i + LOOK_AROUND : t->f->npackets;
-    for (size_t step = 1; t->i >= from + step || t->i + step < end; step++)
-        for (int side = 0; side < 2; side++) {
-            size_t k = side == 0 ? t->i - step : t->i + step;
-            if (side == 0 ? t->i < from + step : k >= end)
-                continue;
-            const packet *p = &t->f->packets[k];
-            unsigned n = packet_payload(p);
-            if (p->dir != t->p->dir || n == 0 || !packet_has_shape(p) || packet_proto(p) != PROTO_TCP ||
-                get32(packet_l4(p) + 4) + n != seq)
-                continue;
-            if (n >= sizeof smallest)
-                return 0;
-            found = n > found ? n : found;
-        }
-    return found;
-}
-
 /* Segments too small for a record are together records of a single byte. Returns how much of one the side's segments
- * right before this one have sent. */
+ * right before this one have sent. They are looked for on both sides of it: segments come late, or again. */
 static size_t begun(const payload_task *t) {
+    enum { ROOM = sizeof smallest, FARTHEST = LOOK_AROUND * (ROOM - 1) };
+    uint8_t ending[FARTHEST + 1] = {0}; /* size of the segment that ends so many bytes before this one, up to ROOM */
     uint32_t seq = get32(packet_l4(t->p) + 4);
-    size_t sent = 0;
-    for (unsigned i = 0; i < LOOK_AROUND; i++) {
-        size_t n = small_before(t, seq);
-        if (n == 0)
-            break;
-        sent += n;
-        seq -= (uint32_t)n;
+    size_t from = t->i > LOOK_AROUND ? t->i - LOOK_AROUND : 0, sent = 0;
+    size_t end = t->f->npackets - t->i > LOOK_AROUND ? t->i + LOOK_AROUND : t->f->npackets;
+    for (size_t step = 1; step < end - from; step++) { /* back to the earliest, then on from this one */
+        size_t k = step <= t->i - from ? t->i - step : from + step;
+        const packet *p = &t->f->packets[k];
+        unsigned n = packet_payload(p);
+        if (p->dir != t->p->dir || n == 0 || !packet_has_shape(p) || packet_proto(p) != PROTO_TCP)
+            continue;
+        uint32_t back = seq - (get32(packet_l4(p) + 4) + n);
+        if (back == 0 && n >= ROOM) /* nearly always the first one */
+            return 0;
+        if (back <= FARTHEST && ending[back] < n)
+            ending[back] = (uint8_t)(n < ROOM ? n : ROOM);
     }
-    return sent % sizeof smallest;
+    for (unsigned i = 0; i < LOOK_AROUND && ending[sent] > 0 && ending[sent] < ROOM; i++)
+        sent += ending[sent];
+    return sent % ROOM;
 }
 
 /* The first n bytes from there on. */

@@ -220,7 +220,7 @@ static void repair_packets(repair_run *r, flow *f, repair_note *notes, repair_co
 /* All packets through the rules. False: a gap was kept that what came out of the packets behind it does not bear out.
  */
 static bool attempt(repair_run *r, flow *f, bool keep_gaps, repair_note *notes, repair_counts *counts) {
-    *r = (repair_run){.f = f, .views = r->views, .facts = r->facts, .keep_gaps = keep_gaps};
+    *r = (repair_run){.f = f, .views = r->views, .facts = r->facts, .keep_gaps = keep_gaps, .gaps = r->gaps};
     tcp_state_start(&r->now, r->facts.seen);
     connection_echo_start(&r->echo, 1);
     repair_packets(r, f, notes, counts);
@@ -236,6 +236,7 @@ static status attempt_gaps(repair_run *r, flow *f, repair_note *notes, repair_co
     repair_counts before = *counts;
     TRY_TO(end, NEW(n, &packets));
     TRY_TO(end, NEW(n, &were));
+    TRY_TO(end, NEW(2 * n, &r->gaps));
     memcpy(packets, f->packets, n * sizeof *packets);
     memcpy(were, notes, n * sizeof *were);
     if (!attempt(r, f, true, notes, counts)) {
@@ -246,6 +247,7 @@ static status attempt_gaps(repair_run *r, flow *f, repair_note *notes, repair_co
         attempt(r, f, false, notes, counts);
     }
 end:
+    memory_free(&r->gaps);
     memory_free(&were);
     memory_free(&packets);
     return st;

@@ -79,7 +79,6 @@ typedef struct repair_gap {
     uint32_t expected;
     bool ack;
 } repair_gap;
-enum { REPAIR_GAPS = 256 };
 
 /* `was` follows the packets as they came, `now` as they leave. A number keeps its relation (expected, k-th boundary) to
  * what its own conversation had so far, so a gap that closes moves everything behind it along. */
@@ -96,7 +95,7 @@ typedef struct repair_run {
     uint16_t id[2];
     bool keep_gaps;
     size_t nkept, ngaps;
-    repair_gap gaps[REPAIR_GAPS];
+    repair_gap *gaps; /* room for two a packet, where gaps are kept */
 } repair_run;
 
 typedef void repair_function(repair_run *r, repair_draft *x);

@@ -177,7 +177,7 @@ static uint32_t moved(const repair_run *r, unsigned dir, uint32_t number, unsign
 static bool may_leave_gap(const repair_run *r, const repair_draft *x, tcp_segment *came, packets_behind *behind) {
     *came = (tcp_segment){.dir = x->dir, .seq = x->came.seq, .ack = x->came.ack, .flags = x->came.flags};
     *behind = (packets_behind){.f = r->f, .number = x->number, .views = r->views};
-    return r->keep_gaps && r->ngaps + 2 <= REPAIR_GAPS && x->kind == SEGMENT_OTHER;
+    return r->keep_gaps && x->kind == SEGMENT_OTHER;
 }
 
 static bool leaves_gap(const repair_run *r, const repair_draft *x) {

@@ -63,6 +63,33 @@ static void make_flow(flow *f, bool blocks) {
     f->key = flow_key_of(&f->packets[0]);
 }
 
+/* Time stamps in every packet, a tick a packet. Who acknowledges echoes the earliest of the other side's packets since
+ * its own last one (RFC 7323 4.3). */
+static void add_stamps(flow *f) {
+    uint32_t latest[2] = {0, 0}, waiting[2] = {0, 0};
+    for (size_t i = 0; i < f->npackets; i++) {
+        packet *p = &f->packets[i];
+        uint8_t *option = p->header + p->nheader;
+        unsigned d = p->dir, total = packet_total_len(p) + 12;
+        bool syn = packet_l4(p)[13] & TCP_SYN; /* its other options end with NOPs */
+        memset(option, 1, 12);
+        option += syn ? 0 : 2;
+        option[0] = 8;
+        option[1] = 10;
+        latest[d] = 100 * (d + 1) + (uint32_t)i;
+        put32(option + 2, latest[d]);
+        put32(option + 6, waiting[!d] != 0 ? waiting[!d] : latest[!d]);
+        waiting[!d] = 0;
+        if (waiting[d] == 0)
+            waiting[d] = latest[d];
+        p->header[20 + 12] = (uint8_t)(p->header[20 + 12] + 0x30);
+        p->nheader = (uint8_t)(p->nheader + 12);
+        put16(p->header + 2, total);
+        p->wire_len = total;
+    }
+    checksum_fill_flow(f);
+}
+
 static bool is_equal(const class_losses *a, const class_losses *b) {
     return a->nsegments == b->nsegments && a->nagain == b->nagain && a->nlate == b->nlate && a->nunseen == b->nunseen;
 }
@@ -86,17 +113,26 @@ static void test_losses(void **state) {
     enum { SEEDS = 20, SEGMENTS = 2 * ROUNDS + 1 };
     static const struct {
         const char *name;
-        bool blocks;
+        bool blocks, stamps;
         class_losses rate;
         unsigned least, most; /* of what came of it, in all flows, by the segments it could have come of */
     } table[] = {
-        {"none", true, {.nsegments = 10}, 0, 0},
-        {"again", false, {.nsegments = 10, .nagain = 2}, 15, 25},
-        {"late", false, {.nsegments = 10, .nlate = 2, .ndelays = 2, .delays = {5 * MS, 90 * MS}}, 3, 15},
-        {"late, with blocks", true, {.nsegments = 10, .nlate = 2, .ndelays = 2, .delays = {5 * MS, 90 * MS}}, 3, 15},
-        {"unseen", true, {.nsegments = 10, .nunseen = 2}, 10, 25},
+        {"none", true, false, {.nsegments = 10}, 0, 0},
+        {"again", false, false, {.nsegments = 10, .nagain = 2}, 15, 25},
+        {"late", false, false, {.nsegments = 10, .nlate = 2, .ndelays = 2, .delays = {5 * MS, 90 * MS}}, 3, 15},
+        {"late, with blocks",
+         true,
+         false,
+         {.nsegments = 10, .nlate = 2, .ndelays = 2, .delays = {5 * MS, 90 * MS}},
+         3,
+         15},
+        {"unseen", true, false, {.nsegments = 10, .nunseen = 2}, 10, 25},
+        {"again, with time stamps", false, true, {.nsegments = 10, .nagain = 2}, 15, 25},
+        {"late, with time stamps", true, true, {.nsegments = 10, .nlate = 2, .ndelays = 1, .delays = {90 * MS}}, 3, 15},
+        {"unseen, with time stamps", true, true, {.nsegments = 10, .nunseen = 2}, 10, 25},
         {"all",
          true,
+         false,
          {.nsegments = 20, .nagain = 1, .nlate = 4, .nunseen = 1, .ndelays = 1, .delays = {33 * MS}},
          8,
          30},
@@ -108,6 +144,8 @@ static void test_losses(void **state) {
             size_t capacity = 0;
             packet_votes *votes = NULL;
             make_flow(&f, table[i].blocks);
+            if (table[i].stamps)
+                add_stamps(&f);
             size_t npackets = f.npackets;
             assert_rules_hold(&f, "before");
             class_losses before = counted(&f);
@@ -128,7 +166,7 @@ static void test_losses(void **state) {
             for (size_t k = 1; k < f.npackets; k++) {
                 assert_true(f.packets[k].time_ns > f.packets[k - 1].time_ns);
                 assert_true(votes[k].weight[0] == (float)f.packets[k].dir);
-                nblocks += f.packets[k].nheader == 52;
+                nblocks += f.packets[k].nheader == (table[i].stamps ? 64 : 52);
             }
             repair_counts repaired = {.flows = 0};
             assert_int_equal(repair_flow(&f, votes, &repaired), ST_OK);
@@ -164,6 +202,66 @@ static void test_timeout(void **state) {
     flow_clear(&f);
 }
 
+static void assert_rules_hold_after(const flow *from, const class_losses *rate, uint64_t seed, const char *what) {
+    flow f;
+    size_t capacity = 0;
+    packet_votes *votes = NULL;
+    rng r = rng_make(seed, 1, RNG_LOSS);
+    flow_init(&f);
+    assert_int_equal(studio_copy(&f, from), ST_OK);
+    assert_int_equal(memory_grow(&votes, &capacity, f.npackets, sizeof *votes), ST_OK);
+    memset(votes, 0, f.npackets * sizeof *votes);
+    assert_int_equal(losses_add(rate, &r, &f, &votes, &capacity), ST_OK);
+    checksum_fill_flow(&f);
+    assert_rules_hold(&f, what);
+    free(votes);
+    flow_clear(&f);
+}
+
+/* A side that resets says nothing afterwards, though what acknowledges its data was on its way. */
+static void test_reset(void **state) {
+    static const class_losses rate = {.nsegments = 2, .nagain = 1};
+    flow f;
+    flow_init(&f);
+    add(&f, 0, 1000, 0, TCP_SYN, 0);
+    add(&f, 1, 5000, 1001, TCP_SYN | TCP_ACK, 0);
+    add(&f, 0, 1001, 5001, TCP_ACK, 0);
+    add(&f, 0, 1001, 5001, TCP_ACK, 100);
+    add(&f, 0, 1101, 5001, TCP_RST | TCP_ACK, 0);
+    add(&f, 1, 5001, 1101, TCP_ACK, 0);
+    checksum_fill_flow(&f);
+    f.key = flow_key_of(&f.packets[0]);
+    assert_rules_hold(&f, "before");
+    for (uint64_t seed = 0; seed < 20; seed++)
+        assert_rules_hold_after(&f, &rate, seed, "reset");
+    flow_clear(&f);
+}
+
+/* An acknowledgement that has blocks already keeps those, and gets no others. */
+static void test_blocks(void **state) {
+    static const class_losses rate = {.nsegments = 2, .nlate = 1, .ndelays = 1, .delays = {90 * MS}};
+    static const uint8_t head[] = {1, 1, 5, 10};
+    flow f;
+    make_flow(&f, true);
+    for (size_t i = 7; i < f.npackets; i++) {
+        packet *p = &f.packets[i];
+        if (p->dir == 1 || packet_l4(p)[13] != TCP_ACK)
+            continue;
+        memcpy(p->header + 40, head, sizeof head); /* of a segment that came twice */
+        put32(p->header + 44, get32(packet_l4(p) + 8) - 1000);
+        put32(p->header + 48, get32(packet_l4(p) + 8));
+        p->header[20 + 12] = 0x80;
+        p->nheader = 52;
+        put16(p->header + 2, 52);
+        p->wire_len = 52;
+    }
+    checksum_fill_flow(&f);
+    assert_rules_hold(&f, "before");
+    for (uint64_t seed = 0; seed < 20; seed++)
+        assert_rules_hold_after(&f, &rate, seed, "blocks");
+    flow_clear(&f);
+}
+
 /* Segments by hand: what each counts as, and by how much it is late. */
 static void test_count(void **state) {
     flow f;
@@ -178,13 +276,24 @@ static void test_count(void **state) {
     add(&f, 1, 5201, 1001, TCP_ACK, 100); /* again */
     add(&f, 1, 5501, 1001, TCP_ACK, 100); /* 100 bytes are missing, */
     add(&f, 0, 1001, 5601, TCP_ACK, 0);   /* but not at the other side */
-    add(&f, 1, 5901, 1001, TCP_ACK, 100); /* nobody knows */
+    add(&f, 1, 5901, 1001, TCP_ACK, 100); /* 300 bytes are missing */
+    add(&f, 1, 6301, 1001, TCP_ACK, 100); /* 300 bytes are missing */
+    add(&f, 1, 6101, 1001, TCP_ACK, 100); /* late by one packet, in their middle */
+    add(&f, 1, 6201, 1001, TCP_ACK, 100);
+    f.packets[f.npackets - 1].time_ns = INT64_MAX; /* as late as can be */
+    add(&f, 1, 6001, 1001, TCP_ACK, 100);
+    f.packets[f.npackets - 1].time_ns = INT64_MIN;
+    add(&f, 1, 6001, 1001, TCP_ACK, 100); /* again */
+    add(&f, 0, 1001, 6401, TCP_ACK, 0);   /* those before were not missing there */
     class_losses c = counted(&f);
-    assert_int_equal(c.nsegments, 7);
-    assert_int_equal(c.nagain, 1);
-    assert_int_equal(c.nlate, 2);
-    assert_int_equal(c.nunseen, 1);
-    assert_int_equal(c.ndelays, 2);
+    assert_int_equal(c.nsegments, 12);
+    assert_int_equal(c.nagain, 2);
+    assert_int_equal(c.nlate, 5);
+    assert_int_equal(c.nunseen, 2);
+    assert_int_equal(c.ndelays, 5);
+    assert_int_equal(c.delays[2], 10 * MS);
+    assert_int_equal(c.delays[3], INT64_C(60000) * MS);
+    assert_int_equal(c.delays[4], 0);
     assert_int_equal(c.delays[0], 20 * MS);
     assert_int_equal(c.delays[1], 30 * MS);
     flow_clear(&f);
@@ -204,10 +313,8 @@ static void test_services(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_losses),
-        cmocka_unit_test(test_timeout),
-        cmocka_unit_test(test_count),
-        cmocka_unit_test(test_services),
+        cmocka_unit_test(test_losses), cmocka_unit_test(test_timeout), cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_blocks), cmocka_unit_test(test_count),   cmocka_unit_test(test_services),
     };
     return cmocka_run_group_tests_name("gen.losses", tests, NULL, NULL);
 }

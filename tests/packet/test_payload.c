@@ -1,5 +1,6 @@
 /* Payload of any packet: every byte is written and the same twice, a cut is a prefix, and checksums count it, which are
  * summed naively here. */
+#include <time.h>
 #include "messages.h"
 #include "packet/check.h"
 #include "packet/repair.h"
@@ -169,11 +170,62 @@ static void any_headers_will_do(void **state) {
     }
 }
 
+static void assert_quick(flow *f, const char *what) {
+    enum { SECONDS = 3 };
+    clock_t start = clock();
+    checksum_fill_flow(f);
+    if (clock() - start > SECONDS * CLOCKS_PER_SEC)
+        fail_msg("%s: %zu packets take more than %d s", what, f->npackets, SECONDS);
+}
+
+/* One side fills the first half of a flow, the other one the second: not a search through half of it for each packet.
+ * Nor does each of many small TLS segments look at all others near it once more for each of them. */
+static void long_flows_take_no_longer(void **state) {
+    enum { HALF = 50000, SIZE = 100 };
+    static const uint16_t ports[] = {22, 53, 443, 1883};
+    uint8_t bytes[SIZE];
+    for (size_t k = 0; k < sizeof ports / sizeof *ports; k++) {
+        flow f;
+        flow_init(&f);
+        for (uint32_t i = 0; i < 2 * HALF; i++)
+            add(&f, message(PROTO_TCP, i >= HALF, ports[k], 1 + i % HALF * SIZE, SIZE));
+        assert_quick(&f, "halves");
+        payload_make(&f, 0, bytes, SIZE);
+        assert_true(ports[k] != 22 || memcmp(bytes, "SSH-", 4) == 0);
+        payload_make(&f, HALF, bytes, SIZE); /* whether its side began there cannot be known */
+        assert_true(ports[k] != 22 || memcmp(bytes, "SSH-", 4) != 0);
+        flow_clear(&f);
+    }
+    flow f;
+    flow_init(&f);
+    for (uint32_t i = 0; i < 2 * HALF; i++)
+        add(&f, message(PROTO_TCP, 0, 443, 1 + i, 1));
+    assert_quick(&f, "bytes");
+    flow_clear(&f);
+}
+
+/* A record in segments too small for it is the same whichever comes first, but not where its beginning was cut off. */
+static void a_small_record_may_come_in_any_order(void **state) {
+    uint8_t late, cut;
+    flow f;
+    flow_init(&f);
+    add(&f, message(PROTO_TCP, 0, 443, 1, 100));
+    add(&f, message(PROTO_TCP, 0, 443, 105, 1)); /* the fifth byte, */
+    add(&f, message(PROTO_TCP, 0, 443, 101, 4)); /* those before it, */
+    payload_make(&f, 1, &late, 1);
+    f.npackets = 2;
+    payload_make(&f, 1, &cut, 1);
+    assert_int_equal(late, 1); /* of which it is the low byte of the length */
+    assert_int_equal(cut, 23); /* a type */
+    flow_clear(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(other_ports_carry_zeros),     cmocka_unit_test(payload_of_foreign_services_is_left_out),
         cmocka_unit_test(checksums_count_the_payload), cmocka_unit_test(repaired_flows_have_the_checksums),
         cmocka_unit_test(a_cut_is_a_prefix),           cmocka_unit_test(any_headers_will_do),
+        cmocka_unit_test(long_flows_take_no_longer),   cmocka_unit_test(a_small_record_may_come_in_any_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

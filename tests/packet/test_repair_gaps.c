@@ -123,6 +123,27 @@ static void test_distance(void **state) {
     }
 }
 
+/* However many there are: a long flow in which every other segment passed unseen comes back as it was. */
+static void test_many(void **state) {
+    enum { ROUNDS = 5000 };
+    static const line open[] = {OPEN};
+    flow f;
+    check_counts c = {.flows = 0};
+    flow_init(&f);
+    for (size_t i = 0; i < 3 + 2 * ROUNDS; i++) {
+        uint32_t k = i < 3 ? 0 : (uint32_t)(i - 3) / 2;
+        line x = i < 3 ? open[i] : i % 2 ? (line)L(1, A, 101 + 200 * k, 1, 100) : (line)L(0, A, 1, 201 + 200 * k, 0);
+        packet p = line_packet(&x, i);
+        assert_int_equal(flow_add(&f, &p), ST_OK);
+    }
+    checksum_fill_flow(&f);
+    check_flow(&f, CHECK_PAYLOAD_MADE, &c, NULL);
+    assert_int_equal(c.rows_pass, c.rows);
+    repair_counts repaired = repair_twice(&f, "many", 0);
+    assert_int_equal(repaired.packets_changed + repaired.packets_dropped, 0);
+    flow_clear(&f);
+}
+
 typedef struct talk {
     size_t n;
     line lines[96];
@@ -211,6 +232,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_scenes),
         cmocka_unit_test(test_distance),
+        cmocka_unit_test(test_many),
         cmocka_unit_test(test_random),
     };
     return cmocka_run_group_tests_name("packet.repair_gaps", tests, NULL, NULL);
