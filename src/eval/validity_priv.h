@@ -44,7 +44,7 @@ typedef struct name_count {
 } name_count;
 
 typedef struct name_counts {
-    size_t n, capacity;
+    size_t n, capacity, named[SUBJECTS]; /* named: different names of a subject */
     name_count *items;
 } name_counts;
 
