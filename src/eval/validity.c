@@ -21,7 +21,9 @@ typedef struct workplace {
 
 static status workplace_open(workplace *p) {
     const char *base = getenv("TMPDIR");
-    p->folder = text_format("%s/nd-validity-XXXXXX", base && *base ? base : "/tmp");
+    char *whole = realpath(base && *base ? base : "/tmp", NULL); /* programs run in folders of their own */
+    p->folder = text_format("%s/nd-validity-XXXXXX", whole ? whole : base && *base ? base : "/tmp");
+    free(whole);
     if (mkdtemp(p->folder))
         return ST_OK;
     status st = FAIL(ST_IO, "%s: cannot make a temporary folder: %s", p->folder, strerror(errno));

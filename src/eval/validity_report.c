@@ -11,8 +11,10 @@ static const tool_outcome *outcome_of(const tool_outcome *outcomes, size_t k, su
     return &outcomes[k * SUBJECTS + (size_t)s];
 }
 
+/* Of every capture: what a program says of the others is no figure where one capture stopped it. */
 static bool answered(const tool_outcome *o) {
-    return o->ends[TOOL_DONE] > 0;
+    return o->ends[TOOL_DONE] > 0 &&
+           o->ends[TOOL_MISSING] + o->ends[TOOL_LATE] + o->ends[TOOL_FAILED] + o->ends[TOOL_TOO_LONG] == 0;
 }
 
 static void no_answer(const tool *which, const tool_outcome *o, report_table *t) {
