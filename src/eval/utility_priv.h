@@ -53,6 +53,8 @@ typedef struct utility_classes {
 
 status utility_classes_make(const eval_world *w, utility_classes *c);
 void utility_classes_clear(utility_classes *c);
+/* Accuracy on held-out flows of who always says their largest class; 0 without classes. */
+double utility_largest_share(const utility_classes *c, utility_labelling l);
 
 typedef struct flow_list {
     size_t n, capacity;

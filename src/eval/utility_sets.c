@@ -84,6 +84,18 @@ void utility_classes_clear(utility_classes *c) {
     }
 }
 
+double utility_largest_share(const utility_classes *c, utility_labelling l) {
+    size_t largest = 0, all = 0;
+    for (size_t k = 0; k < c->n[l]; k++) {
+        size_t n = 0;
+        for (size_t label = 0; label < c->nlabels; label++)
+            n += c->of_label[l][label] == (int)k ? c->want_test[TEST_HELD_OUT][label] : 0;
+        largest = n > largest ? n : largest;
+        all += n;
+    }
+    return all > 0 ? (double)largest / (double)all : 0;
+}
+
 /* One label's flows in random order; of them skip .. skip + want - 1 are added. */
 static status draw_label(flow_list *l, const eval_set *s, int32_t label, const eval_flow **all, size_t skip,
                          size_t want, rng *r) {

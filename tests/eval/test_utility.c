@@ -240,12 +240,15 @@ static void add_labelled(eval_set *s, int label, size_t n) {
 static void large_sets(void **state) {
     static const struct {
         size_t train[2], held_out[2], synthetic[2], want_held_out[2], want_synthetic[2], want_seen[2];
+        double largest;
     } rows[] = {
-        {{40, 40}, {10, 400}, {40, 40}, {10, 400}, {40, 40}, {10, 10}},
-        {{40, 40}, {10, 400}, {9000, 40}, {10, 400}, {896, 3}, {10, 10}},
-        {{40, 40}, {900, 900}, {9000, 40}, {450, 450}, {896, 3}, {10, 10}},
-        {{40000, 8000}, {10, 400}, {40, 40}, {10, 400}, {40, 40}, {750, 150}},
-        {{4, 4}, {4, 4}, {4, 4}, {4, 4}, {4, 4}, {1, 1}},
+        {{40, 40}, {10, 400}, {40, 40}, {10, 400}, {40, 40}, {10, 10}, 400 / 410.0},
+        {{40, 40}, {10, 400}, {9000, 40}, {10, 400}, {896, 3}, {10, 10}, 400 / 410.0},
+        {{40, 40}, {900, 900}, {9000, 40}, {450, 450}, {896, 3}, {10, 10}, 0.5},
+        {{40000, 8000}, {10, 400}, {40, 40}, {10, 400}, {40, 40}, {750, 150}, 400 / 410.0},
+        {{4, 4}, {4, 4}, {4, 4}, {4, 4}, {4, 4}, {1, 1}, 0.5},
+        {{4, 4}, {3, 40}, {4, 4}, {0, 40}, {0, 4}, {0, 1}, 1},
+        {{4, 4}, {3, 3}, {4, 4}, {0, 0}, {0, 0}, {0, 0}, 0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         planted_world p = {.macros = {(char *)"ab"}};
@@ -270,6 +273,8 @@ static void large_sets(void **state) {
             assert_int_equal(c.want_test[TEST_SYNTHETIC][l], rows[i].want_synthetic[l]);
             assert_int_equal(c.want_test[TEST_SEEN][l], rows[i].want_seen[l]);
         }
+        assert_float_equal(utility_largest_share(&c, MICRO), rows[i].largest, 1e-12);
+        assert_float_equal(utility_largest_share(&c, MACRO), rows[i].largest > 0, 0);
         utility_classes_clear(&c);
         world_clear(&p);
     }
