@@ -148,13 +148,13 @@ static status report_others(const eval_world *w, report *r) {
     if (!st && w->e->eval.tools)
         st = ask_and_gather(w, outcomes, names);
     if (!st && r) {
-        double errors[SUBJECTS], packets[SUBJECTS];
+        double wrong[SUBJECTS], packets[SUBJECTS];
         for (int s = 0; s < SUBJECTS; s++) { /* tshark is tools[0] */
-            errors[s] = outcomes[s].x[TSHARK_ERRORS];
-            packets[s] = outcomes[s].x[TSHARK_PACKETS];
+            wrong[s] = outcomes[s].x[TSHARK_WRONG_PACKETS];
+            packets[s] = tool_answered(&outcomes[s]) ? outcomes[s].x[TSHARK_PACKETS] : 0;
         }
         validity_tools_report(w, outcomes, names, r);
-        st = validity_traffic(w, errors, packets, r);
+        st = validity_traffic(w, wrong, packets, r);
     }
     for (size_t k = 0; names && k < ntools; k++)
         name_counts_clear(&names[k]);

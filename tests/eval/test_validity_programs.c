@@ -305,7 +305,7 @@ static void one_capture_stops_a_program(void **state) {
     char *captures = new_folder(), *programs = new_folder(), *path = text_copy(getenv("PATH"));
     install_script(programs, "tshark",
                    "#!/bin/sh\ncase \"$3\" in *came-1.pcap) exit 2;; esac\n"
-                   "printf '0x800000\\tbad\\t0\\t\\t\\t\\n'\n");
+                   "printf '0x800000\\0010x800000\\tbad\\001worse\\t0\\t\\t\\t\\n'\n");
     for (int stops = 0; stops < 2; stops++) {
         bench b;
         text_list made = {0};
@@ -321,11 +321,15 @@ static void one_capture_stops_a_program(void **state) {
         setenv("PATH", path, 1);
         const report_cell *c = cell(b.r, "validity-tshark", "errors", SUBJECT_SYNTHETIC);
         assert_int_equal(c->kind, stops ? CELL_NOTHING : CELL_NUMBER);
+        c = cell(b.r, "validity-traffic-shares", "packets with an error (tshark)", 1);
+        assert_int_equal(c->kind, stops ? CELL_NOTHING : CELL_NUMBER);
+        assert_true(stops || c->x == 100);
+        c = cell(b.r, "validity-tshark", "errors", SUBJECT_SYNTHETIC);
         if (stops) {
             assert_string_equal(c->text, "tshark failed");
             assert_null(report_find_value(b.r, "validity.tshark_errors", strlen("validity.tshark_errors")));
         } else {
-            assert_true(value(b.r, "validity.tshark_errors") == 1000);
+            assert_true(value(b.r, "validity.tshark_errors") == 2000); /* two errors, one packet */
         }
         free(to);
         bench_close(&b);
