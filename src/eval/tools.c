@@ -43,12 +43,21 @@ static char *find_in(const char *folders, const char *name) {
     }
 }
 
+/* Programs are started in other folders: what is found from here must be found from there. */
+static char *from_anywhere(char *path) {
+    char *whole = path && *path != '/' ? realpath(path, NULL) : NULL;
+    if (!whole)
+        return path;
+    free(path);
+    return whole;
+}
+
 char *tool_find(const char *name) {
     const char *path = getenv("PATH");
     if (strchr(name, '/'))
-        return is_program(name) ? text_copy(name) : NULL;
+        return is_program(name) ? from_anywhere(text_copy(name)) : NULL;
     char *found = path ? find_in(path, name) : NULL;
-    return found ? found : find_in("/usr/local/sbin:/usr/sbin:/sbin", name);
+    return found ? from_anywhere(found) : find_in("/usr/local/sbin:/usr/sbin:/sbin", name);
 }
 
 /* ---- starting ---- */
