@@ -80,22 +80,24 @@ static const char *const statistic_names[] = {
 enum { STATISTICS = sizeof statistic_names / sizeof *statistic_names };
 
 typedef struct moments {
-    double n, sum, squares, min, max;
+    double n, mean, squares, min, max; /* squares: of differences from the mean */
 } moments;
 
+/* Updated as Welford does (Technometrics 4(3), 1962): gaps of a steady clock are large and alike, and a difference of
+ * their sums of squares would be noise. */
 static void moments_add(moments *m, double x) {
+    double off = x - m->mean;
     m->min = m->n == 0 || x < m->min ? x : m->min;
     m->max = m->n == 0 || x > m->max ? x : m->max;
     m->n++;
-    m->sum += x;
-    m->squares += x * x;
+    m->mean += off / m->n;
+    m->squares += off * (x - m->mean);
 }
 
 /* Mean, standard deviation, least and greatest as four columns. */
 static float *moments_put(const moments *m, float *row) {
-    double mean = m->n > 0 ? m->sum / m->n : 0, variance = m->n > 0 ? m->squares / m->n - mean * mean : 0;
-    *row++ = (float)log1p(mean);
-    *row++ = (float)log1p(sqrt(variance > 0 ? variance : 0));
+    *row++ = (float)log1p(m->mean);
+    *row++ = (float)log1p(m->n > 0 ? sqrt(m->squares / m->n) : 0);
     *row++ = (float)log1p(m->min);
     *row++ = (float)log1p(m->max);
     return row;
@@ -104,7 +106,7 @@ static float *moments_put(const moments *m, float *row) {
 static void statistics_of(const flow *f, float *row) {
     enum { BOTH = 2 };
     moments size[2] = {{0}}, gap[3] = {{0}};
-    double flags[8] = {0}, protocols[3] = {0};
+    double flags[8] = {0}, protocols[3] = {0}, bytes[2] = {0};
     const packet *latest[2] = {NULL, NULL};
     for (size_t i = 0; i < f->npackets; i++) {
         const packet *p = &f->packets[i];
@@ -115,6 +117,7 @@ static void statistics_of(const flow *f, float *row) {
             moments_add(&gap[dir], fmax(0, (double)packet_gap(latest[dir], p) / 1e3));
         latest[dir] = p;
         moments_add(&size[dir], packet_total_len(p));
+        bytes[dir] += packet_total_len(p);
         for (unsigned k = 0; k < 8 && proto == PROTO_TCP; k++)
             flags[k] += packet_l4(p)[13] >> k & 1;
         protocols[0] += proto == PROTO_TCP;
@@ -122,7 +125,7 @@ static void statistics_of(const flow *f, float *row) {
         protocols[2] += packet_is_icmp(p);
     }
     int64_t span = f->npackets > 0 ? packet_gap(&f->packets[0], &f->packets[f->npackets - 1]) : 0;
-    const double totals[] = {size[0].n, size[1].n, size[0].sum, size[1].sum, fmax(0, (double)span / 1e3)};
+    const double totals[] = {size[0].n, size[1].n, bytes[0], bytes[1], fmax(0, (double)span / 1e3)};
     for (size_t i = 0; i < sizeof totals / sizeof *totals; i++)
         *row++ = (float)log1p(totals[i]);
     for (unsigned i = 0; i < 2; i++)

@@ -168,7 +168,7 @@ static status add_loss(const char *path, const char *name, report *r) {
     return st;
 }
 
-/* OUT/train/MODE/loss.jsonl, in order of name; none of them is fine. */
+/* OUT/train/MODE/loss.jsonl, in order of name; none of them is fine, and one that cannot be read has no chart. */
 static status add_losses(const eval_world *w, report *r) {
     char *folder = text_format("%s/train", w->e->out);
     struct dirent **entries = NULL;
@@ -178,6 +178,10 @@ static status add_losses(const eval_world *w, report *r) {
         char *path = text_format("%s/%s/loss.jsonl", folder, entries[i]->d_name);
         if (!st && entries[i]->d_name[0] != '.' && file_exists(path))
             st = add_loss(path, entries[i]->d_name, r);
+        if (st == ST_IO || st == ST_FORMAT || st == ST_RANGE) {
+            log_warn("no course of training of %s: %s", entries[i]->d_name, status_message());
+            st = ST_OK;
+        }
         free(path);
         free(entries[i]);
     }

@@ -1,4 +1,5 @@
-/* The report for programs: every figure of the page, at full precision. docs/eval.md describes the format. */
+/* The report for programs: every figure of the page, with the 15 digits that a double holds of any decimal number.
+ * docs/eval.md describes the format. */
 #include "eval/report_priv.h"
 
 #include <jansson.h>
@@ -127,7 +128,7 @@ status report_write_json(const report *r, const char *path) {
     json_object_set_new(root, "title", json_string(r->title));
     json_object_set_new(root, "values", values);
     json_object_set_new(root, "sections", sections);
-    char *text = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
+    char *text = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(15));
     json_decref(root);
     if (!text)
         return FAIL(ST_MEMORY, "no memory for %s", path);

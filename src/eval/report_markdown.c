@@ -2,19 +2,25 @@
  * report.html, matrices become tables of counts. */
 #include "eval/report_priv.h"
 
+#include <ctype.h>
 #include <string.h>
 #include "base/memory.h"
 
-/* Text that Markdown leaves as it is, on one line. */
+static bool in_word(char c) {
+    return isalnum((unsigned char)c) || c == '_';
+}
+
+/* Text that Markdown leaves as it is, on one line. Inside a word an underscore marks nothing. */
 static void put(const char *text, FILE *to) {
-    for (; *text; text++) {
+    for (const char *start = text; *text; text++) {
         if (*text == '\n')
             fputc(' ', to);
         else if (*text == '<')
             fputs("&lt;", to);
         else if (*text == '&')
             fputs("&amp;", to);
-        else if (strchr("|*`\\[]", *text))
+        else if (strchr("|*`\\[]~", *text) ||
+                 (*text == '_' && (text == start || !in_word(text[-1]) || !in_word(text[1]))))
             fprintf(to, "\\%c", *text);
         else
             fputc(*text, to);

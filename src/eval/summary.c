@@ -25,7 +25,8 @@ typedef struct label_result {
     double rows_real, rows_real_valid; /* training flows by the same rules */
     double bits, bits_changed;         /* header bits before repair, and changed by it */
     double checksums, checksums_right, flows_valid;
-    double tshark_known, tshark_errors, tshark_warnings, tshark_packets;
+    double tshark_asked, tshark_known; /* captures that tshark was shown, and read to their end */
+    double tshark_errors, tshark_warnings, tshark_packets;
     double floor[HISTOGRAMS], synthetic[HISTOGRAMS];
     double held_out_flows, train_flows;
 } label_result;
@@ -62,10 +63,10 @@ static status judge_label(const eval_world *w, size_t l, label_result *r) {
     measures *m = NULL; /* training, held-out, synthetic, before repair */
     eval_changes changed = {0};
     TRY(NEW(4, &m));
-    measure_set(&w->train, label, false, &m[0]);
-    measure_set(&w->held_out, label, false, &m[1]);
+    measure_set(&w->train, label, CHECK_PAYLOAD_UNKNOWN, &m[0]);
+    measure_set(&w->held_out, label, CHECK_PAYLOAD_UNKNOWN, &m[1]);
     measure_set(&w->synthetic, label, w->payload, &m[2]);
-    measure_set(&w->raw, label, false, &m[3]);
+    measure_set(&w->raw, label, CHECK_PAYLOAD_UNKNOWN, &m[3]);
     for (size_t i = 0; i < w->raw.n; i++)
         if (w->raw.flows[i].f.label == label)
             eval_count_changes(&w->raw.flows[i].f, &w->synthetic.flows[i].f, &changed);
@@ -139,6 +140,7 @@ static status ask_tshark(const eval_world *w, label_result *results) {
         st = summary_tshark(captures.n, (const char *const *)captures.item, share, counts);
     for (size_t i = 0; i < captures.n && !st; i++) {
         label_result *r = &results[of[i]];
+        r->tshark_asked = 1;
         r->tshark_known = counts[i].known;
         r->tshark_errors = counts[i].errors;
         r->tshark_warnings = counts[i].warnings;
@@ -159,6 +161,11 @@ static void add_results(label_result *to, const label_result *r) {
         sum[i] += x[i];
 }
 
+/* 0 where tshark did not get through every capture that it was shown: the one that stops it must not be left out. */
+static double tshark_packets(const label_result *r) {
+    return r->tshark_known == r->tshark_asked ? r->tshark_packets : 0;
+}
+
 static void validity_row(report_table *t, const char *name, const label_result *r) {
     report_row(t, name);
     report_number(t, r->flows);
@@ -169,9 +176,11 @@ static void validity_row(report_table *t, const char *name, const label_result *
     report_share(t, 100, r->checksums_right, r->checksums,
                  "no checksum to be judged: IPv6 has none of its own, and the payload is not known");
     report_share(t, 100, r->flows_valid, r->flows, "no synthetic flows");
-    const char *why = "tshark said nothing: not wanted, not installed, or no capture that is named after this label";
-    report_share(t, 1000, r->tshark_errors, r->tshark_known > 0 ? r->tshark_packets : 0, why);
-    report_share(t, 1000, r->tshark_warnings, r->tshark_known > 0 ? r->tshark_packets : 0, why);
+    const char *why = r->tshark_asked > 0
+                          ? "tshark is not installed, or did not get to the end of a capture"
+                          : "tshark was not asked: not wanted, or no capture that is named after this label";
+    report_share(t, 1000, r->tshark_errors, tshark_packets(r), why);
+    report_share(t, 1000, r->tshark_warnings, tshark_packets(r), why);
 }
 
 static void add_validity(const eval_world *w, const label_result *results, const label_result *all, report *r) {
@@ -280,8 +289,8 @@ static void add_values(const label_result *all, report *r) {
                   {"bits_changed_by_repair", all->bits_changed, all->bits},
                   {"checksums_right", all->checksums_right, all->checksums},
                   {"flows_valid", all->flows_valid, all->flows},
-                  {"tshark_errors_per_1000", 1000 * all->tshark_errors, all->tshark_packets},
-                  {"tshark_warnings_per_1000", 1000 * all->tshark_warnings, all->tshark_packets}};
+                  {"tshark_errors_per_1000", 1000 * all->tshark_errors, tshark_packets(all)},
+                  {"tshark_warnings_per_1000", 1000 * all->tshark_warnings, tshark_packets(all)}};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         if (values[i].of > 0)
             report_value(r, values[i].name, values[i].part / values[i].of);

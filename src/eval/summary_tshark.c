@@ -111,6 +111,8 @@ static status ask_together(size_t n, const char *const *captures, expert_counts 
         st = append_all(n, captures, to, end, &fits);
     if (to && fclose(to) && !st)
         st = FAIL(ST_IO, "%s: cannot write: %s", file, strerror(errno));
+    else if (!to && fd >= 0)
+        close(fd);
     if (!st && fits)
         st = ask(file, n, end, counts);
     if (fd >= 0)

@@ -43,12 +43,21 @@ static char *find_in(const char *folders, const char *name) {
     }
 }
 
+/* Programs are started in other folders: what is found from here must be found from there. */
+static char *from_anywhere(char *path) {
+    char *whole = path && *path != '/' ? realpath(path, NULL) : NULL;
+    if (!whole)
+        return path;
+    free(path);
+    return whole;
+}
+
 char *tool_find(const char *name) {
     const char *path = getenv("PATH");
     if (strchr(name, '/'))
-        return is_program(name) ? text_copy(name) : NULL;
+        return is_program(name) ? from_anywhere(text_copy(name)) : NULL;
     char *found = path ? find_in(path, name) : NULL;
-    return found ? found : find_in("/usr/local/sbin:/usr/sbin:/sbin", name);
+    return found ? from_anywhere(found) : find_in("/usr/local/sbin:/usr/sbin:/sbin", name);
 }
 
 /* ---- starting ---- */
@@ -103,7 +112,8 @@ static int spawn(const char *program, char *const *argv, const char *folder, cha
     return failed;
 }
 
-static status start(const char *program, char *const *argv, const char *folder, int *from, pid_t *pid) {
+/* *started: false where the file is no program that this machine can run. */
+static status start(const char *program, char *const *argv, const char *folder, int *from, pid_t *pid, bool *started) {
     int ends[2];
     char **environment = NULL;
     TRY(make_environment(folder, &environment));
@@ -115,11 +125,14 @@ static status start(const char *program, char *const *argv, const char *folder, 
     int failed = spawn(program, argv, folder, environment, ends[1], pid);
     clear_environment(&environment);
     close(ends[1]);
-    *from = ends[0];
-    if (!failed)
+    *started = !failed;
+    if (!failed) {
+        *from = ends[0];
         return ST_OK;
+    }
     close(ends[0]);
-    return FAIL(ST_IO, "cannot start %s: %s", program, strerror(failed));
+    bool ours = failed == EAGAIN || failed == ENOMEM; /* no process, whatever the program */
+    return ours ? FAIL(ST_IO, "cannot start %s: %s", program, strerror(failed)) : ST_OK;
 }
 
 /* ---- reading and waiting ---- */
@@ -188,10 +201,14 @@ status tool_run(char *const *argv, const char *folder, tool_limits limits, tool_
     char *program = tool_find(argv[0]);
     if (!program)
         return ST_OK;
-    status st = start(program, argv, folder, &from, &pid);
+    bool started = false;
+    status st = start(program, argv, folder, &from, &pid, &started);
     free(program);
     TRY(st);
-    r->end = TOOL_DONE;
+    r->end = started ? TOOL_DONE : TOOL_FAILED;
+    r->exit_status = started ? 0 : TOOL_CANNOT_RUN;
+    if (!started)
+        return ST_OK;
     st = read_output(from, deadline, limits.nbytes, r, &capacity);
     if (st)
         r->end = TOOL_FAILED;

@@ -17,6 +17,8 @@ typedef enum tool_end {
     TOOL_DONE
 } tool_end;
 
+enum { TOOL_CANNOT_RUN = 126 }; /* exit status of a file that this machine cannot execute, as shells say it */
+
 typedef struct tool_limits {
     double seconds;
     size_t nbytes; /* of output */

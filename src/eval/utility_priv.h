@@ -37,11 +37,15 @@ extern const double utility_rates[UTILITY_RATES]; /* share of synthetic flows in
 
 /* ---- utility_sets.c ---- */
 
+/* What is tried on. A test set is its source's flows, in the source's own mix of labels where it is cut down. SEEN: a
+ * quarter of the training runs, put aside. */
+typedef enum utility_test { TEST_HELD_OUT, TEST_SYNTHETIC, TEST_SEEN, TEST_SETS } utility_test;
+
 typedef struct utility_classes {
     size_t nlabels;
     size_t *count[3];              /* (nlabels) flows in train, held out, synthetic */
     size_t *want;                  /* (nlabels) flows of a training set; 0 = the label is left out */
-    size_t *want_test;             /* (nlabels) flows of a test set, at most */
+    size_t *want_test[TEST_SETS];  /* (nlabels) flows of a test set */
     size_t n[LABELLINGS];          /* classes */
     int *of_label[LABELLINGS];     /* (nlabels), -1 = left out */
     const char **name[LABELLINGS]; /* (n); the world's texts */
@@ -49,6 +53,8 @@ typedef struct utility_classes {
 
 status utility_classes_make(const eval_world *w, utility_classes *c);
 void utility_classes_clear(utility_classes *c);
+/* Accuracy on held-out flows of who always says their largest class; 0 without classes. */
+double utility_largest_share(const utility_classes *c, utility_labelling l);
 
 typedef struct flow_list {
     size_t n, capacity;

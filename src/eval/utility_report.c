@@ -73,6 +73,17 @@ static void labels_table(const eval_world *w, const utility_classes *c, const ch
     }
 }
 
+/* A row of one figure, which is 0 where there are no classes. */
+static void put_constant(report_table *t, size_t ncolumns, const char *name, double x) {
+    report_row(t, name);
+    for (size_t i = 1; i < ncolumns; i++) {
+        if (x > 0)
+            report_number(t, x);
+        else
+            report_nothing(t, "no classes");
+    }
+}
+
 /* One table: rows are pairs, columns every model on every kind of features. */
 static void cross_table(const utility_classes *c, const utility_results *x, utility_labelling l, bool balanced,
                         const char *command, report *r) {
@@ -96,13 +107,9 @@ static void cross_table(const utility_classes *c, const utility_results *x, util
             for (classifier_kind m = RANDOM_FOREST; m < CLASSIFIER_KINDS; m++)
                 put_spread(t, spread_of(utility_cross(x, (utility_pair)p, k, l, m), x->nseeds, balanced), why);
     }
-    report_row(t, "chance");
-    for (size_t i = 1; i < n; i++) {
-        if (c->n[l] > 0)
-            report_number(t, 1 / (double)c->n[l]);
-        else
-            report_nothing(t, "no classes");
-    }
+    put_constant(t, n, "chance", c->n[l] > 0 ? 1 / (double)c->n[l] : 0);
+    if (!balanced)
+        put_constant(t, n, "always the largest class -> real", utility_largest_share(c, l));
 }
 
 /* utility.PAIR.MODEL.LABELLING[.FEATURES] = mean accuracy. */

@@ -107,17 +107,12 @@ static status draw(const bench *b, flow_list *to, const eval_set *s, const size_
     return flow_list_draw(to, s, b->c, skip, want, (uint64_t)b->w->e->seed, draw_item(b, which));
 }
 
-/* Random flows of the training runs on both sides: a quarter to try on, from the rest as many as elsewhere. */
+/* Random flows of the training runs on both sides: a quarter to try on, from the rest as many as elsewhere if it has
+ * them. */
 static status draw_seen(bench *b) {
-    size_t *test = NULL;
-    TRY(NEW(b->c->nlabels, &test));
-    for (size_t l = 0; l < b->c->nlabels; l++)
-        test[l] = b->c->want[l] > 0 ? b->c->count[0][l] / 4 : 0;
-    status st = draw(b, &b->held_out, &b->w->train, NULL, test, FROM_SEEN);
-    if (!st)
-        st = draw(b, &b->train, &b->w->train, test, b->c->want, FROM_SEEN);
-    memory_free(&test);
-    return st;
+    const size_t *test = b->c->want_test[TEST_SEEN];
+    TRY(draw(b, &b->held_out, &b->w->train, NULL, test, FROM_SEEN));
+    return draw(b, &b->train, &b->w->train, test, b->c->want, FROM_SEEN);
 }
 
 static status draw_cross(bench *b) {
@@ -126,8 +121,8 @@ static status draw_cross(bench *b) {
         return draw_seen(b);
     TRY(draw(b, &b->train, sets[b->t->source], NULL, b->c->want, b->t->source));
     if (b->t->source == FROM_TRAIN)
-        TRY(draw(b, &b->synthetic, &b->w->synthetic, NULL, b->c->want_test, DRAW_SYNTHETIC_TEST));
-    return draw(b, &b->held_out, &b->w->held_out, NULL, b->c->want_test, DRAW_TEST);
+        TRY(draw(b, &b->synthetic, &b->w->synthetic, NULL, b->c->want_test[TEST_SYNTHETIC], DRAW_SYNTHETIC_TEST));
+    return draw(b, &b->held_out, &b->w->held_out, NULL, b->c->want_test[TEST_HELD_OUT], DRAW_TEST);
 }
 
 /* real[l] flows of the training runs, and synthetic ones up to want[l] where `fill`. */
@@ -140,7 +135,7 @@ static status draw_composed(bench *b, const size_t *real, bool fill) {
     if (!st)
         st = draw(b, &b->train, &b->w->synthetic, NULL, rest, FROM_SYNTHETIC);
     if (!st)
-        st = draw(b, &b->held_out, &b->w->held_out, NULL, b->c->want_test, DRAW_TEST);
+        st = draw(b, &b->held_out, &b->w->held_out, NULL, b->c->want_test[TEST_HELD_OUT], DRAW_TEST);
     memory_free(&rest);
     return st;
 }

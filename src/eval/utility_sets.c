@@ -50,7 +50,8 @@ status utility_classes_make(const eval_world *w, utility_classes *c) {
         count_labels(sets[s], w->nlabels, c->count[s]);
     }
     TRY(NEW(w->nlabels, &c->want));
-    TRY(NEW(w->nlabels, &c->want_test));
+    for (size_t s = 0; s < TEST_SETS; s++)
+        TRY(NEW(w->nlabels, &c->want_test[s]));
     for (size_t k = 0; k < LABELLINGS; k++) {
         TRY(NEW(w->nlabels, &c->of_label[k]));
         TRY(NEW(w->nlabels, &c->name[k]));
@@ -60,10 +61,13 @@ status utility_classes_make(const eval_world *w, utility_classes *c) {
         if (train < UTILITY_LABEL_MIN || held_out < UTILITY_LABEL_MIN || synthetic < UTILITY_LABEL_MIN)
             continue;
         c->want[l] = train < synthetic ? train : synthetic;
-        c->want_test[l] = synthetic > held_out ? synthetic : held_out;
+        c->want_test[TEST_HELD_OUT][l] = held_out;
+        c->want_test[TEST_SYNTHETIC][l] = synthetic;
+        c->want_test[TEST_SEEN][l] = train / 4;
     }
     limit_total(c->want, w->nlabels);
-    limit_total(c->want_test, w->nlabels);
+    for (size_t s = 0; s < TEST_SETS; s++)
+        limit_total(c->want_test[s], w->nlabels);
     number_classes(w, c);
     return ST_OK;
 }
@@ -72,11 +76,24 @@ void utility_classes_clear(utility_classes *c) {
     for (size_t s = 0; s < 3; s++)
         memory_free(&c->count[s]);
     memory_free(&c->want);
-    memory_free(&c->want_test);
+    for (size_t s = 0; s < TEST_SETS; s++)
+        memory_free(&c->want_test[s]);
     for (size_t k = 0; k < LABELLINGS; k++) {
         memory_free(&c->of_label[k]);
         memory_free(&c->name[k]);
     }
+}
+
+double utility_largest_share(const utility_classes *c, utility_labelling l) {
+    size_t largest = 0, all = 0;
+    for (size_t k = 0; k < c->n[l]; k++) {
+        size_t n = 0;
+        for (size_t label = 0; label < c->nlabels; label++)
+            n += c->of_label[l][label] == (int)k ? c->want_test[TEST_HELD_OUT][label] : 0;
+        largest = n > largest ? n : largest;
+        all += n;
+    }
+    return all > 0 ? (double)largest / (double)all : 0;
 }
 
 /* One label's flows in random order; of them skip .. skip + want - 1 are added. */

@@ -21,7 +21,9 @@ typedef struct workplace {
 
 static status workplace_open(workplace *p) {
     const char *base = getenv("TMPDIR");
-    p->folder = text_format("%s/nd-validity-XXXXXX", base && *base ? base : "/tmp");
+    char *whole = realpath(base && *base ? base : "/tmp", NULL); /* programs run in folders of their own */
+    p->folder = text_format("%s/nd-validity-XXXXXX", whole ? whole : base && *base ? base : "/tmp");
+    free(whole);
     if (mkdtemp(p->folder))
         return ST_OK;
     status st = FAIL(ST_IO, "%s: cannot make a temporary folder: %s", p->folder, strerror(errno));
@@ -55,8 +57,8 @@ static status ask(const tool *which, workplace *p, subject s, tool_outcome *o, n
             st = file_remove_tree(folder);
         free(folder);
         TRY(st);
-        if (o->ends[TOOL_MISSING] > 0)
-            break;
+        if (o->ends[TOOL_DONE] < (double)(i + 1))
+            break; /* it has no figures: nobody waits for what it says of the others */
     }
     return ST_OK;
 }
@@ -146,13 +148,13 @@ static status report_others(const eval_world *w, report *r) {
     if (!st && w->e->eval.tools)
         st = ask_and_gather(w, outcomes, names);
     if (!st && r) {
-        double errors[SUBJECTS], packets[SUBJECTS];
+        double wrong[SUBJECTS], packets[SUBJECTS];
         for (int s = 0; s < SUBJECTS; s++) { /* tshark is tools[0] */
-            errors[s] = outcomes[s].x[TSHARK_ERRORS];
-            packets[s] = outcomes[s].x[TSHARK_PACKETS];
+            wrong[s] = outcomes[s].x[TSHARK_WRONG_PACKETS];
+            packets[s] = tool_answered(&outcomes[s]) ? outcomes[s].x[TSHARK_PACKETS] : 0;
         }
         validity_tools_report(w, outcomes, names, r);
-        st = validity_traffic(w, errors, packets, r);
+        st = validity_traffic(w, wrong, packets, r);
     }
     for (size_t k = 0; names && k < ntools; k++)
         name_counts_clear(&names[k]);

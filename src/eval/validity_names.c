@@ -15,18 +15,23 @@ static name_count *find_name(const name_counts *c, const char *name) {
     return NULL;
 }
 
-/* Texts of arbitrary packets could be of any number: past NAMES_MAX they share one name. */
+/* Texts of arbitrary packets could be of any number: past NAMES_MAX of a subject they share one name. What a program
+ * says of a subject is counted by one rank, so it makes no difference which ranks counted the other subjects. */
 status name_counts_add(name_counts *c, const char *name, subject s, double count) {
+    static const char further[] = "further ones";
     name_count *found = find_name(c, name);
-    if (!found && c->n >= NAMES_MAX) {
-        name = "further ones";
+    bool is_new = (!found || !(found->count[s] > 0)) && strcmp(name, further) != 0;
+    if (is_new && c->named[s] >= NAMES_MAX) {
+        name = further;
         found = find_name(c, name);
+        is_new = false;
     }
     if (!found) {
         TRY(memory_grow(&c->items, &c->capacity, c->n + 1, sizeof *c->items));
         found = &c->items[c->n++];
         *found = (name_count){.name = text_copy(name)};
     }
+    c->named[s] += is_new;
     found->count[s] += count;
     return ST_OK;
 }

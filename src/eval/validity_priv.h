@@ -44,7 +44,7 @@ typedef struct name_count {
 } name_count;
 
 typedef struct name_counts {
-    size_t n, capacity;
+    size_t n, capacity, named[SUBJECTS]; /* named: different names of a subject */
     name_count *items;
 } name_counts;
 
@@ -100,6 +100,7 @@ enum {
     TSHARK_CHATS,
     TSHARK_CHECKSUMS,
     TSHARK_CHECKSUMS_RIGHT,
+    TSHARK_WRONG_PACKETS,
     TSHARK_MARKS
 };
 extern const char *const tshark_marks[]; /* tcp.analysis.* */
@@ -111,7 +112,9 @@ extern const size_t tshark_nmarks;       /* x[TSHARK_MARKS + i] */
 status validity_rules(const eval_world *w, report *r);
 /* outcomes: [ntools][SUBJECTS], names: [ntools]. */
 void validity_tools_report(const eval_world *w, const tool_outcome *outcomes, name_counts *names, report *r);
-/* Local. errors: tshark's, and the packets that it saw, by subject. */
-status validity_traffic(const eval_world *w, const double errors[SUBJECTS], const double packets[SUBJECTS], report *r);
+/* Did the program get through every capture? What it says of some is no figure where another stopped it. */
+bool tool_answered(const tool_outcome *o);
+/* Local. wrong: packets in which tshark found an error, of those that it saw (0: it gave no answer), by subject. */
+status validity_traffic(const eval_world *w, const double wrong[SUBJECTS], const double packets[SUBJECTS], report *r);
 
 #endif

@@ -11,8 +11,9 @@ static const tool_outcome *outcome_of(const tool_outcome *outcomes, size_t k, su
     return &outcomes[k * SUBJECTS + (size_t)s];
 }
 
-static bool answered(const tool_outcome *o) {
-    return o->ends[TOOL_DONE] > 0;
+bool tool_answered(const tool_outcome *o) {
+    return o->ends[TOOL_DONE] > 0 &&
+           o->ends[TOOL_MISSING] + o->ends[TOOL_LATE] + o->ends[TOOL_FAILED] + o->ends[TOOL_TOO_LONG] == 0;
 }
 
 static void no_answer(const tool *which, const tool_outcome *o, report_table *t) {
@@ -32,7 +33,7 @@ static void figure_row(const tool *which, size_t i, const char *name, const char
     report_row(t, name);
     for (int s = 0; s < SUBJECTS; s++) {
         const tool_outcome *o = outcome_of(outcomes, k, (subject)s);
-        if (!answered(o))
+        if (!tool_answered(o))
             no_answer(which, o, t);
         else if (f->of < 0)
             report_number(t, f->factor * o->x[i]);
@@ -62,14 +63,14 @@ static void report_tshark(const tool_outcome *outcomes, size_t k, report *r) {
     figure_row(which, TSHARK_CHECKSUMS_RIGHT, "checksums right, percent", which->figures[TSHARK_CHECKSUMS_RIGHT].means,
                outcomes, k, t);
     const tool_outcome *o = outcome_of(outcomes, k, SUBJECT_SYNTHETIC);
-    if (answered(o) && o->x[TSHARK_PACKETS] > 0)
+    if (tool_answered(o) && o->x[TSHARK_PACKETS] > 0)
         report_value(r, "validity.tshark_errors", 1000 * o->x[TSHARK_ERRORS] / o->x[TSHARK_PACKETS]);
 }
 
 /* A count as a share of the figure `all` of the same program. */
 static void count_cell(const tool *which, const tool_outcome *o, double factor, double count, size_t all,
                        report_table *t) {
-    if (answered(o) && o->x[all] > 0)
+    if (tool_answered(o) && o->x[all] > 0)
         report_number(t, factor * count / o->x[all]);
     else
         no_answer(which, o, t);

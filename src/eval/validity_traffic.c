@@ -129,7 +129,7 @@ static void report_bins(report_table *t, const char *what, const unsigned *top, 
     }
 }
 
-static void report_shares(const traffic *x, const double errors[SUBJECTS], const double packets[SUBJECTS], report *r) {
+static void report_shares(const traffic *x, const double wrong[SUBJECTS], const double packets[SUBJECTS], report *r) {
     static const char *const columns[] = {"share", "held out", "synthetic"};
     static const char *const flags[FLAGS] = {"FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"};
     report_table *t =
@@ -143,7 +143,7 @@ static void report_shares(const traffic *x, const double errors[SUBJECTS], const
         row(t, flags[i], 100, BOTH(flags[i]), BOTH(tcp), "no TCP packets");
     report_bins(t, "bytes", size_top, SIZE_BINS, x[0].size, x[1].size, all);
     report_bins(t, "TTL", ttl_top, TTL_BINS, x[0].ttl, x[1].ttl, all);
-    row(t, "packets with an error (tshark)", 100, (const double[SIDES]){errors[sides[0]], errors[sides[1]]},
+    row(t, "packets with an error (tshark)", 100, (const double[SIDES]){wrong[sides[0]], wrong[sides[1]]},
         (const double[SIDES]){packets[sides[0]], packets[sides[1]]}, "tshark was not asked or gave no answer");
 }
 
@@ -178,7 +178,7 @@ static status report_ports(const traffic *x, report *r) {
     return ST_OK;
 }
 
-status validity_traffic(const eval_world *w, const double errors[SUBJECTS], const double packets[SUBJECTS], report *r) {
+status validity_traffic(const eval_world *w, const double wrong[SUBJECTS], const double packets[SUBJECTS], report *r) {
     traffic *x = NULL;
     TRY(NEW(SIDES, &x));
     status st = ST_OK;
@@ -186,7 +186,7 @@ status validity_traffic(const eval_world *w, const double errors[SUBJECTS], cons
         st = measure(w, sides[i], &x[i]);
     if (!st) {
         report_volumes(x, r);
-        report_shares(x, errors, packets, r);
+        report_shares(x, wrong, packets, r);
         st = report_ports(x, r);
     }
     memory_free(&x);

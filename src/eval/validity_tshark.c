@@ -30,6 +30,7 @@ static const figure figures[TSHARK_MARKS + MARKS] = {
     [TSHARK_NOTES] = {"notes", TSHARK_PACKETS, 1000, "unusual but common: retransmissions, duplicate ACKs"},
     [TSHARK_CHATS] = {"chats", TSHARK_PACKETS, 1000, "usual events: connections opened and closed"},
     [TSHARK_CHECKSUMS] = {"checksums", -1, 1, "checksums that tshark computed"},
+    [TSHARK_WRONG_PACKETS] = {"packets with an error", TSHARK_PACKETS, 100, "one or more of them"},
     [TSHARK_CHECKSUMS_RIGHT] = {"checksums right", TSHARK_CHECKSUMS, 100, "of rewritten flows by construction"},
 };
 
@@ -92,11 +93,14 @@ static void count_checksum(const char *s, double *x) {
 
 static status count_packet(tool_work *t, char *line) {
     char *severities = next_field(&line), *messages = next_field(&line);
+    bool wrong = false;
     t->x[TSHARK_PACKETS]++;
     while (*severities) {
         unsigned long severity = strtoul(next_value(&severities), NULL, 0);
+        wrong = wrong || severity == SEVERITY_ERROR;
         TRY(count_message(t, severity, next_value(&messages)));
     }
+    t->x[TSHARK_WRONG_PACKETS] += wrong;
     for (int i = 0; i < CHECKSUM_FIELDS; i++)
         count_checksum(next_field(&line), t->x);
     for (size_t i = 0; i < MARKS; i++)

@@ -14,7 +14,7 @@
 #include "io/capture.h"
 #include "io/dataset.h"
 
-enum { WINDOW_MIN = 32, WINDOW_MAX = 1024 };
+enum { WINDOW_MIN = 32 };
 
 /* ---- sets ---- */
 

@@ -7,13 +7,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "io/capture.h"
 #include "io/labels.h"
-
-enum { CAPTURE_WINDOW = 1024 };
 
 /* What is seen while reading one capture. */
 typedef struct reading {
@@ -86,7 +85,7 @@ static status read_capture(eval_world *w, reading *in, const labels *l, const ch
         flow *f = flow_table_get(flows, i), whole = *f;
         f->packets = NULL;
         f->npackets = f->capacity = 0;
-        st = set_take(&w->synthetic, &whole, whole.label, CAPTURE_WINDOW);
+        st = set_take(&w->synthetic, &whole, whole.label, WINDOW_MAX);
         if (st)
             flow_clear(&whole);
     }
@@ -96,21 +95,48 @@ static status read_capture(eval_world *w, reading *in, const labels *l, const ch
     return st;
 }
 
-/* The class that a capture is named after: its name without endings, or the folder it lies in. */
+/* The class whose name, or whose name as ndgen writes it into that of a file, are these n bytes; -1: none. */
+static int32_t label_named(const eval_world *w, const char *bytes, size_t n) {
+    char *name = text_format("%.*s", (int)n, bytes);
+    int32_t label = world_find_label(w, name);
+    for (size_t l = 0; l < w->nlabels && label < 0; l++) {
+        char *of_file = file_label_name(w->label[l]);
+        if (!strcmp(of_file, name))
+            label = (int32_t)l;
+        free(of_file);
+    }
+    free(name);
+    return label;
+}
+
+/* A file's name up to .pcap, .pcapng or .cap. */
+static size_t stem_length(const char *base) {
+    static const char *const endings[] = {".gz", ".pcap", ".pcapng", ".cap"};
+    size_t n = strlen(base);
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        size_t length = strlen(endings[i]);
+        if (n > length && !strncasecmp(base + n - length, endings[i], length)) {
+            n -= length;
+            if (i > 0)
+                break;
+        }
+    }
+    return n;
+}
+
+/* The class that a capture is named after: its name without endings (a class may have dots in its own), its name up to
+ * the first dot, or the folder it lies in. */
 static int32_t label_of_name(const eval_world *w, const char *path) {
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path, *start = path;
-    char *name = text_format("%.*s", (int)strcspn(base, "."), base);
-    int32_t label = world_find_label(w, name);
-    free(name);
+    int32_t label = label_named(w, base, stem_length(base));
+    if (label < 0)
+        label = label_named(w, base, strcspn(base, "."));
     if (label >= 0 || !slash)
         return label;
     for (const char *p = path; p < slash; p++)
         if (*p == '/')
             start = p + 1;
-    name = text_format("%.*s", (int)(slash - start), start);
-    label = world_find_label(w, name);
-    free(name);
-    return label;
+    return label_named(w, start, (size_t)(slash - start));
 }
 
 static status read_by_name(eval_world *w, const text_list *files, bool *zero) {

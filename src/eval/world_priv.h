@@ -5,6 +5,8 @@
 
 #include "eval/world.h"
 
+enum { WINDOW_MAX = 1024 }; /* packets of a synthetic flow that are looked at */
+
 /* Take a whole flow over: its figures are kept, its packets past `window` are given up. whole is empty afterwards. */
 status set_take(eval_set *s, flow *whole, int32_t label, size_t window);
 void set_clear(eval_set *s);

@@ -154,6 +154,25 @@ static void statistics_by_hand(void **state) {
     flow_clear(&f.f);
 }
 
+/* A packet every 60 seconds, nearly: no deviation, however large the gaps. */
+static void steady_gaps_do_not_deviate(void **state) {
+    static const char *const names[] = {"gap sd", "gap sd out", "gap sd in", "size sd out"};
+    rng r = rng_make(7, 1, RNG_TEST);
+    eval_flow f = {0};
+    feature_table t;
+    for (unsigned i = 0; i < 31; i++) {
+        packet p = tcp_packet(&r, i & 1, (int64_t)i * 59999999001, 60);
+        assert_int_equal(flow_add(&f.f, &p), ST_OK);
+    }
+    make(FEATURE_STATISTICS, 1, &f, 1, &t);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (statistic(&t, names[i]) > 1e-6f)
+            fail_msg("%s is %g", names[i], (double)statistic(&t, names[i]));
+    assert_float_equal(statistic(&t, "gap mean"), log1p(59999999), 1e-5);
+    features_clear(&t);
+    flow_clear(&f.f);
+}
+
 static bool equal_columns(const feature_table *t, size_t a, size_t b) {
     for (size_t i = 0; i < t->nrows; i++)
         if (t->bits[i * t->ncolumns + a] != t->bits[i * t->ncolumns + b])
@@ -231,13 +250,10 @@ static void fields_have_names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bits_are_the_codecs),
-        cmocka_unit_test(session_bits_are_hidden),
-        cmocka_unit_test(any_bytes_are_taken),
-        cmocka_unit_test(statistics_by_hand),
-        cmocka_unit_test(columns_against_plain_search),
-        cmocka_unit_test(informative_columns_are_kept),
-        cmocka_unit_test(fields_have_names),
+        cmocka_unit_test(bits_are_the_codecs),          cmocka_unit_test(session_bits_are_hidden),
+        cmocka_unit_test(any_bytes_are_taken),          cmocka_unit_test(statistics_by_hand),
+        cmocka_unit_test(steady_gaps_do_not_deviate),   cmocka_unit_test(columns_against_plain_search),
+        cmocka_unit_test(informative_columns_are_kept), cmocka_unit_test(fields_have_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -88,6 +89,49 @@ static void missing(void **state) {
     tool_clear(&r);
 }
 
+/* A file for another processor, or one whose interpreter is gone, is a program that fails and no error of ours. */
+static void cannot_run(void **state) {
+    (void)state;
+    static const char *const contents[] = {"\177ELF rubbish", "#!/no/such/interpreter\n"};
+    char folder[] = "/tmp/nd-tools-XXXXXX", text[TOOL_END_TEXT];
+    assert_non_null(mkdtemp(folder));
+    char *file = text_format("%s/program", folder);
+    const char *argv[] = {file, NULL};
+    for (size_t i = 0; i < sizeof contents / sizeof *contents; i++) {
+        assert_int_equal(file_write(file, contents[i], strlen(contents[i])), ST_OK);
+        assert_int_equal(chmod(file, 0755), 0);
+        tool_result r = run(argv, folder, usual);
+        assert_int_equal(r.end, TOOL_FAILED);
+        assert_string_equal(tool_end_text(&r, text), "ended with status 126");
+        tool_clear(&r);
+    }
+    free(file);
+    assert_int_equal(file_remove_tree(folder), ST_OK);
+}
+
+/* A folder of $PATH may be named from here, and the program run elsewhere. */
+static void relative_path(void **state) {
+    (void)state;
+    char folder[] = "/tmp/nd-tools-XXXXXX", here[4096], *path = text_copy(getenv("PATH"));
+    const char *argv[] = {"nd-test-program", NULL};
+    assert_non_null(mkdtemp(folder));
+    char *file = text_format("%s/nd-test-program", folder);
+    assert_int_equal(file_write(file, "#!/bin/sh\npwd\n", 14), ST_OK);
+    assert_int_equal(chmod(file, 0755), 0);
+    assert_non_null(getcwd(here, sizeof here));
+    assert_int_equal(chdir(folder), 0);
+    setenv("PATH", "./", 1);
+    tool_result r = run(argv, "/", usual);
+    setenv("PATH", path, 1);
+    assert_int_equal(chdir(here), 0);
+    assert_int_equal(r.end, TOOL_DONE);
+    assert_string_equal(r.output, "/\n");
+    tool_clear(&r);
+    free(file);
+    free(path);
+    assert_int_equal(file_remove_tree(folder), ST_OK);
+}
+
 /* Arguments are not words of a shell. */
 static void no_shell(void **state) {
     (void)state;
@@ -160,7 +204,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finds_programs),     cmocka_unit_test(ends),          cmocka_unit_test(missing),
         cmocka_unit_test(no_shell),           cmocka_unit_test(lines),         cmocka_unit_test(long_output_is_whole),
-        cmocka_unit_test(runs_in_its_folder), cmocka_unit_test(ends_children),
+        cmocka_unit_test(runs_in_its_folder), cmocka_unit_test(ends_children), cmocka_unit_test(cannot_run),
+        cmocka_unit_test(relative_path),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

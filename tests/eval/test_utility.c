@@ -225,6 +225,61 @@ static void too_few_flows(void **state) {
     world_clear(&p);
 }
 
+/* Flows without packets will do: only labels are counted. */
+static void add_labelled(eval_set *s, int label, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(memory_grow(&s->flows, &s->capacity, s->n + 1, sizeof *s->flows), ST_OK);
+        s->flows[s->n] = (eval_flow){0};
+        flow_init(&s->flows[s->n].f);
+        s->flows[s->n++].f.label = label;
+    }
+}
+
+/* A test set is cut down by its own numbers: how many flows were generated changes nothing for held-out ones, and the
+ * quarter of the training runs that is put aside is bounded too. */
+static void large_sets(void **state) {
+    static const struct {
+        size_t train[2], held_out[2], synthetic[2], want_held_out[2], want_synthetic[2], want_seen[2];
+        double largest;
+    } rows[] = {
+        {{40, 40}, {10, 400}, {40, 40}, {10, 400}, {40, 40}, {10, 10}, 400 / 410.0},
+        {{40, 40}, {10, 400}, {9000, 40}, {10, 400}, {896, 3}, {10, 10}, 400 / 410.0},
+        {{40, 40}, {900, 900}, {9000, 40}, {450, 450}, {896, 3}, {10, 10}, 0.5},
+        {{40000, 8000}, {10, 400}, {40, 40}, {10, 400}, {40, 40}, {750, 150}, 400 / 410.0},
+        {{4, 4}, {4, 4}, {4, 4}, {4, 4}, {4, 4}, {1, 1}, 0.5},
+        {{4, 4}, {3, 40}, {4, 4}, {0, 40}, {0, 4}, {0, 1}, 1},
+        {{4, 4}, {3, 3}, {4, 4}, {0, 0}, {0, 0}, {0, 0}, 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        planted_world p = {.macros = {(char *)"ab"}};
+        utility_classes c;
+        p.labels[0] = (char *)"a";
+        p.labels[1] = (char *)"b";
+        p.w = (eval_world){.e = &p.e,
+                           .c = &alone,
+                           .nlabels = 2,
+                           .label = p.labels,
+                           .nmacros = 1,
+                           .macro = p.macros,
+                           .macro_of = p.macro_of};
+        for (int l = 0; l < 2; l++) {
+            add_labelled(&p.w.train, l, rows[i].train[l]);
+            add_labelled(&p.w.held_out, l, rows[i].held_out[l]);
+            add_labelled(&p.w.synthetic, l, rows[i].synthetic[l]);
+        }
+        assert_int_equal(utility_classes_make(&p.w, &c), ST_OK);
+        for (size_t l = 0; l < 2; l++) {
+            assert_int_equal(c.want_test[TEST_HELD_OUT][l], rows[i].want_held_out[l]);
+            assert_int_equal(c.want_test[TEST_SYNTHETIC][l], rows[i].want_synthetic[l]);
+            assert_int_equal(c.want_test[TEST_SEEN][l], rows[i].want_seen[l]);
+        }
+        assert_float_equal(utility_largest_share(&c, MICRO), rows[i].largest, 1e-12);
+        assert_float_equal(utility_largest_share(&c, MACRO), rows[i].largest > 0, 0);
+        utility_classes_clear(&c);
+        world_clear(&p);
+    }
+}
+
 /* Draws of one item are disjoint where their ranges are, and of another item in another order. */
 static void draws(void **state) {
     planted_world p;
@@ -279,6 +334,7 @@ int main(void) {
         cmocka_unit_test(a_leak_through_ports),
         cmocka_unit_test(nothing_to_learn),
         cmocka_unit_test(too_few_flows),
+        cmocka_unit_test(large_sets),
         cmocka_unit_test(draws),
         cmocka_unit_test_prestate(any_number_of_ranks, c),
     };

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "io/capture.h"
@@ -264,9 +265,111 @@ static void names(void **state) {
         snprintf(name, sizeof name, "name %d", i);
         assert_int_equal(name_counts_add(&c, name, SUBJECT_REAL, 1), ST_OK);
     }
-    assert_int_equal(c.n, 1001); /* the rest under one name */
-    assert_true(c.items[1000].count[SUBJECT_REAL] == 3000 - 998);
+    assert_int_equal(c.n, 1002); /* "often" is another subject's; the rest under one name */
+    assert_true(c.items[1001].count[SUBJECT_REAL] == 3000 - 999);
     name_counts_clear(&c);
+}
+
+/* Ranks count subjects apart and put them together afterwards: the names are those of one rank that counted all. */
+static void names_of_many_ranks(void **state) {
+    (void)state;
+    name_counts one = {0}, parts[SUBJECTS] = {{0}}, together = {0};
+    for (int s = 0; s < SUBJECTS; s++)
+        for (int i = 0; i < 1500; i++) {
+            char name[24];
+            snprintf(name, sizeof name, "name %d", s == SUBJECT_REAL ? 3000 - i : i * (s + 1));
+            assert_int_equal(name_counts_add(&one, name, (subject)s, 1 + i % 7), ST_OK);
+            assert_int_equal(name_counts_add(&parts[s], name, (subject)s, 1 + i % 7), ST_OK);
+        }
+    for (int s = SUBJECTS - 1; s >= 0; s--) /* whatever the order */
+        for (size_t i = 0; i < parts[s].n; i++)
+            assert_int_equal(name_counts_add(&together, parts[s].items[i].name, (subject)s, parts[s].items[i].count[s]),
+                             ST_OK);
+    name_counts_sort(&one);
+    name_counts_sort(&together);
+    assert_int_equal(one.n, together.n);
+    for (size_t i = 0; i < one.n; i++) {
+        assert_string_equal(one.items[i].name, together.items[i].name);
+        assert_memory_equal(one.items[i].count, together.items[i].count, sizeof one.items[i].count);
+    }
+    for (int s = 0; s < SUBJECTS; s++)
+        name_counts_clear(&parts[s]);
+    name_counts_clear(&one);
+    name_counts_clear(&together);
+}
+
+/* A program that stops at one of the captures has no figures, however well it read the others: the one that stops
+ * tshark must not let a limit on its errors hold. */
+static void one_capture_stops_a_program(void **state) {
+    (void)state;
+    char *captures = new_folder(), *programs = new_folder(), *path = text_copy(getenv("PATH"));
+    install_script(programs, "tshark",
+                   "#!/bin/sh\ncase \"$3\" in *came-1.pcap) exit 2;; esac\n"
+                   "printf '0x800000\\0010x800000\\tbad\\001worse\\t0\\t\\t\\t\\n'\n");
+    for (int stops = 0; stops < 2; stops++) {
+        bench b;
+        text_list made = {0};
+        char *to = text_format("%s/%d.pcap", captures, stops);
+        bench_open(&b, 1, false, false);
+        assert_int_equal(captures_make(&b.w, SUBJECT_SYNTHETIC, captures, &made), ST_OK);
+        assert_int_equal(rename(made.item[0], to), 0);
+        text_list_clear(&made);
+        b.e.eval.tools = true;
+        b.w.synthetic_folder = captures;
+        setenv("PATH", programs, 1); /* no other program */
+        judge_with_tools(&b);
+        setenv("PATH", path, 1);
+        const report_cell *c = cell(b.r, "validity-tshark", "errors", SUBJECT_SYNTHETIC);
+        assert_int_equal(c->kind, stops ? CELL_NOTHING : CELL_NUMBER);
+        c = cell(b.r, "validity-traffic-shares", "packets with an error (tshark)", 1);
+        assert_int_equal(c->kind, stops ? CELL_NOTHING : CELL_NUMBER);
+        assert_true(stops || c->x == 100);
+        c = cell(b.r, "validity-tshark", "errors", SUBJECT_SYNTHETIC);
+        if (stops) {
+            assert_string_equal(c->text, "tshark failed");
+            assert_null(report_find_value(b.r, "validity.tshark_errors", strlen("validity.tshark_errors")));
+        } else {
+            assert_true(value(b.r, "validity.tshark_errors") == 2000); /* two errors, one packet */
+        }
+        free(to);
+        bench_close(&b);
+    }
+    assert_int_equal(file_remove_tree(captures), ST_OK);
+    assert_int_equal(file_remove_tree(programs), ST_OK);
+    free(captures);
+    free(programs);
+    free(path);
+}
+
+/* Programs run elsewhere, so a temporary folder that is named from here must be found from there. */
+static void relative_temporary_folder(void **state) {
+    (void)state;
+    char *capinfos = tool_find("capinfos"), *path = text_copy(getenv("PATH")), here[4096];
+    if (!capinfos) {
+        print_message("capinfos is not installed\n");
+        free(path);
+        skip();
+    }
+    char *folder = new_folder(), *programs = new_folder(), *link = text_format("%s/capinfos", programs);
+    bench b;
+    assert_int_equal(symlink(capinfos, link), 0);
+    assert_non_null(getcwd(here, sizeof here));
+    assert_int_equal(chdir(folder), 0);
+    setenv("TMPDIR", ".", 1);
+    setenv("PATH", programs, 1);
+    bench_open(&b, 1, true, false);
+    judge(&b);
+    setenv("PATH", path, 1);
+    unsetenv("TMPDIR");
+    assert_int_equal(chdir(here), 0);
+    assert_true(number(b.r, "validity-seen", "capinfos: packets", SUBJECT_SYNTHETIC) == 22);
+    bench_close(&b);
+    assert_empty_and_remove(folder);
+    assert_int_equal(file_remove_tree(programs), ST_OK);
+    free(programs);
+    free(link);
+    free(capinfos);
+    free(path);
 }
 
 int main(void) {
@@ -274,6 +377,8 @@ int main(void) {
         cmocka_unit_test(programs_see_what_was_written), cmocka_unit_test(programs_see_what_is_broken),
         cmocka_unit_test(reads_logs_of_detectors),       cmocka_unit_test(shows_captures_as_they_came),
         cmocka_unit_test(rewrites_real_flows),           cmocka_unit_test(names),
+        cmocka_unit_test(names_of_many_ranks),           cmocka_unit_test(one_capture_stops_a_program),
+        cmocka_unit_test(relative_temporary_folder),
     };
     if (comm_open(&everyone))
         return 1;

@@ -10,7 +10,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "eval/world.h"
+#include "eval/world_priv.h"
 #include "io/capture.h"
 #include "io/dataset.h"
 #include "packet/nprint.h"
@@ -376,6 +376,43 @@ static void captures(void **state) {
     free(csv);
 }
 
+/* Captures are found under the names that ndgen gives them, whatever is in a label. */
+static void captures_of_odd_labels(void **state) {
+    static const struct {
+        const char *file, *label;
+    } rows[] = {
+        {"dns.google.pcap", "dns.google"},
+        {"dns.pcap", "dns"},
+        {"dns.1.pcapng", "dns"},
+        {"web.v2.cap", "web.v2"},
+        {"WEB.V2/a.b.pcap", NULL},
+        {"web.v2/a.pcap", "web.v2"},
+        {"other.pcap", NULL},
+    };
+    char *classes[] = {(char *)"dns", (char *)"dns.google", (char *)"web.v2", (char *)"voice call/1"};
+    enum { LABELS = sizeof classes / sizeof *classes, ROWS = sizeof rows / sizeof *rows };
+    experiment e = sample_experiment(second);
+    e.eval.labels = (char *)"";
+    for (size_t i = 0; i <= ROWS; i++) {
+        eval_world w = {.e = &e, .nlabels = LABELS, .label = classes};
+        char *odd = file_label_name(classes[LABELS - 1]), *odd_file = text_format("%s.pcap", odd);
+        const char *file = i < ROWS ? rows[i].file : odd_file, *label = i < ROWS ? rows[i].label : classes[LABELS - 1];
+        char *path = text_format("%s/captures/odd/%zu/%s", folder, i, file), *slash = strrchr(path, '/');
+        *slash = 0;
+        assert_int_equal(file_make_folders(path), ST_OK);
+        *slash = '/';
+        write_capture(path + strlen(folder) + strlen("/captures/"), 1, synthetic_flows, -1);
+        print_message("%s\n", file);
+        assert_int_equal(world_read_captures(&w, path), label ? ST_OK : ST_USAGE);
+        if (label)
+            assert_string_equal(classes[w.synthetic.flows[0].f.label], label);
+        set_clear(&w.synthetic);
+        free(path);
+        free(odd);
+        free(odd_file);
+    }
+}
+
 static void nothing_there(void **state) {
     experiment e = sample_experiment(second);
     eval_world *w = NULL;
@@ -389,8 +426,13 @@ static void nothing_there(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sets_from_datasets), cmocka_unit_test(before_repair),   cmocka_unit_test(held_out),
-        cmocka_unit_test(controls),           cmocka_unit_test(marginal_values), cmocka_unit_test(captures),
+        cmocka_unit_test(sets_from_datasets),
+        cmocka_unit_test(before_repair),
+        cmocka_unit_test(held_out),
+        cmocka_unit_test(controls),
+        cmocka_unit_test(marginal_values),
+        cmocka_unit_test(captures),
+        cmocka_unit_test(captures_of_odd_labels),
         cmocka_unit_test(nothing_there),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
