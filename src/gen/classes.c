@@ -93,6 +93,14 @@ uint16_t classes_client(const classes *c, size_t label, unsigned proto, uint16_t
     return 0;
 }
 
+/* At least a microsecond, at most a day, whatever times a dataset holds. */
+static int64_t gap_between(int64_t before, int64_t time) {
+    enum { LEAST_NS = 1000 };
+    static const uint64_t most_ns = UINT64_C(86400000000000);
+    uint64_t gap = time > before ? (uint64_t)time - (uint64_t)before : 0; /* of any two times it fits */
+    return gap < LEAST_NS ? LEAST_NS : (int64_t)(gap < most_ns ? gap : most_ns);
+}
+
 /* f: the first packets of a flow of npackets. */
 static status class_add(class_info *k, const flow *f, size_t npackets) {
     size_t n = f->npackets;
@@ -106,9 +114,9 @@ static status class_add(class_info *k, const flow *f, size_t npackets) {
         if (i == 0)
             continue;
         unsigned pair = f->packets[i - 1].dir * 2u + f->packets[i].dir;
-        int64_t gap = f->packets[i].time_ns - f->packets[i - 1].time_ns;
+        int64_t gap = gap_between(f->packets[i - 1].time_ns, f->packets[i].time_ns);
         TRY(memory_grow(&k->gaps[pair], &k->ngaps_capacity[pair], k->ngaps[pair] + 1, sizeof *k->gaps[pair]));
-        k->gaps[pair][k->ngaps[pair]++] = gap < 1000 ? 1000 : gap;
+        k->gaps[pair][k->ngaps[pair]++] = gap;
     }
     return ST_OK;
 }
