@@ -71,6 +71,7 @@ static status make_tables(encoder *r) {
     for (size_t i = 0; i < t->nruns; i++)
         t->run[i] = text_copy(labels_run(r->labels, i));
     t->config = content_config(r->e);
+    TRY(dataset_tables_check(t, r->e->data.dataset)); /* not only when all is done */
     TRY(NEW(t->nfiles, &r->kept));
     return encode_totals_new(&r->totals, &r->plan, r->labels);
 }
