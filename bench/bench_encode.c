@@ -59,7 +59,7 @@ static uint64_t loop_capture(bench *b) {
 static uint64_t to_dataset(bench *b) {
     encode_mark m;
     size_t first_part[2] = {0, 1};
-    uint64_t split = 0;
+    uint64_t split = 0, sha256[4] = {0}; /* tells chunks of an earlier run, which there is none of */
     MUST(encode_mark_new(&m, 0, 0));
     MUST(file_make_folders(b->options.folder));
     assembler *kept = NULL;
@@ -70,6 +70,7 @@ static uint64_t to_dataset(bench *b) {
                         .split = &split,
                         .parts = &m.part,
                         .frames = &m.frames,
+                        .sha256 = sha256,
                         .kept = &kept};
     MUST(encode_join(&k, &b->tables, b->output, b->compress, 1, b->alone));
     MUST(file_size(b->output, &b->nbytes));
@@ -178,7 +179,7 @@ int main(int argc, char **argv) {
                .input = input,
                .output = output,
                .tables = {.nfiles = 1, .file = file, .sha256 = none},
-               .options = {.unlabelled = true, .memory = UINT64_MAX, .folder = parts}};
+               .options = {.unlabelled = true, .memory = UINT64_MAX, .keep = UINT64_MAX, .folder = parts}};
     MUST(labels_open((labels **)&b.options.labels, NULL));
     MUST(comm_open(&b.alone));
     log_setup("bench_encode", 0, 1, true);

@@ -57,8 +57,11 @@ static status add_folder(found_list *l, const char *folder, size_t skip) {
         return FAIL(ST_IO, "%s: %s", folder, strerror(errno));
     FTSENT *e;
     while (st == ST_OK && (errno = 0, e = fts_read(tree)) != NULL) {
-        if (e->fts_info == FTS_DNR || e->fts_info == FTS_ERR)
-            st = FAIL(ST_IO, "%s: %s", e->fts_path, strerror(e->fts_errno));
+        /* FTS_SLNONE: a link to nothing, which is an error only where a capture was meant. */
+        bool lost = e->fts_info == FTS_DNR || e->fts_info == FTS_ERR || e->fts_info == FTS_NS ||
+                    (e->fts_info == FTS_SLNONE && is_capture_name(e->fts_name));
+        if (lost)
+            st = FAIL(ST_IO, "%s: %s", e->fts_path, strerror(e->fts_errno != 0 ? e->fts_errno : ENOENT));
         else if (e->fts_info == FTS_F && is_capture_name(e->fts_name))
             st = add(l, e->fts_path, below(e->fts_path, skip));
     }

@@ -18,6 +18,7 @@ enum { PACKET_RECORD_MAX = sizeof(packet_record) + PACKET_HEADER_MAX };
 
 #define DATASET_SCHEMA "nd-dataset"
 
+enum { LABELS_MAX = 1 << 20, FILES_MAX = 1 << 24 }; /* entries of tables */
 enum { PACKETS_PER_CHUNK = 65536, FLOWS_PER_CHUNK = 16384, HEADER_CHUNK = 1 << 20 };
 
 typedef enum column_id {
@@ -50,6 +51,9 @@ extern const column_spec dataset_columns[COLUMN_COUNT];
 /* Addresses of version 1, which has no column of IP versions. */
 extern const column_spec dataset_addr_version_1;
 hid_t dataset_column_type(column_id c);
+
+/* ST_RANGE where a table is larger than readers take. */
+status dataset_tables_check(const dataset_tables *t, const char *path);
 
 typedef struct column {
     hid_t set;

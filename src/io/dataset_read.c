@@ -10,7 +10,7 @@
 #include "base/memory.h"
 #include "io/dataset_priv.h"
 
-enum { LABELS_MAX = 1 << 20, FILES_MAX = 1 << 24, HEADER_MIN = 28 };
+enum { HEADER_MIN = 28 };
 
 /* The named texts, which must be as many as *n says where `given` is set. */
 static status read_texts(dataset *d, const char *name, size_t limit, bool given, size_t *n, char ***texts) {

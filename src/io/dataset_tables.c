@@ -54,6 +54,25 @@ void dataset_tables_clear(dataset_tables *t) {
     *t = (dataset_tables){.nlabels = 0};
 }
 
+status dataset_tables_check(const dataset_tables *t, const char *path) {
+    const struct {
+        const char *name;
+        size_t n, limit;
+        char *const *texts;
+    } tables[] = {{"label", t->nlabels, LABELS_MAX, t->label},
+                  {"macro", t->nlabels, LABELS_MAX, t->macro},
+                  {"prompt", t->nlabels, LABELS_MAX, t->prompt},
+                  {"file", t->nfiles, FILES_MAX, t->file},
+                  {"sha256", t->nfiles, FILES_MAX, t->sha256},
+                  {"run", t->nruns, FILES_MAX, t->run},
+                  {"config", 1, 1, &t->config}};
+    for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
+        if (tables[i].n > tables[i].limit || !h5_texts_fit(tables[i].n, tables[i].texts))
+            return FAIL(ST_RANGE, "%s: the %zu texts of table/%s are more than a dataset holds", path, tables[i].n,
+                        tables[i].name);
+    return ST_OK;
+}
+
 /* from may be NULL, or hold NULLs: empty texts. */
 static status copy_texts(size_t n, char *const *from, char ***to) {
     *to = calloc(n + 1, sizeof **to);

@@ -73,6 +73,7 @@ status dataset_create(dataset **out, const char *path, const dataset_tables *tab
     status st = ST_OK;
     dataset *d = NULL;
     *out = NULL;
+    TRY(dataset_tables_check(tables, path));
     TRY(new_writer(&d, path, compress));
     d->part = file_part_name(path);
     TRY_TO(failed, dataset_tables_copy(tables, &d->tables));

@@ -1,6 +1,5 @@
 /* The run of ndencode: plan, captures and partitions over all ranks, sums, one dataset joined by all. */
 #include <errno.h>
-#include <glob.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,6 +71,7 @@ static status make_tables(encoder *r) {
     for (size_t i = 0; i < t->nruns; i++)
         t->run[i] = text_copy(labels_run(r->labels, i));
     t->config = content_config(r->e);
+    TRY(dataset_tables_check(t, r->e->data.dataset)); /* not only when all is done */
     TRY(NEW(t->nfiles, &r->kept));
     return encode_totals_new(&r->totals, &r->plan, r->labels);
 }
@@ -123,18 +123,6 @@ static status identity_of(const encoder *r, char **identity) {
     return ST_OK;
 }
 
-/* What killed runs were writing: this file under another name. */
-static void remove_unfinished(const char *path) {
-    glob_t g;
-    char *pattern = text_format("%s.part-[0-9]*", path);
-    if (glob(pattern, GLOB_NOSORT, NULL, &g) == 0) {
-        for (size_t i = 0; i < g.gl_pathc; i++)
-            unlink(g.gl_pathv[i]);
-        globfree(&g);
-    }
-    free(pattern);
-}
-
 static status open_folder(encoder *r) {
     char *identity = NULL, *saved = beside(r->e->data.dataset, ".yaml"),
          *lock_path = beside(r->e->data.dataset, ".lock");
@@ -144,8 +132,8 @@ static status open_folder(encoder *r) {
     if (st == ST_OK)
         st = encode_folder_open(r->folder, lock_path, identity, &r->lock);
     if (st == ST_OK) {
-        remove_unfinished(r->e->data.dataset);
-        remove_unfinished(saved);
+        encode_remove_unfinished(r->e->data.dataset);
+        encode_remove_unfinished(saved);
     }
     free(identity);
     free(saved);
@@ -159,17 +147,10 @@ static status open_folder(encoder *r) {
 
 /* Running again goes on from the finished parts where the reason of the failure may go away. */
 static void close_folder(encoder *r, status st) {
-    char *pattern = text_format("%s/*.pass", r->folder);
-    glob_t g;
-    bool keep = false;
-    if (!r->done && (st == ST_IO || st == ST_MEMORY || st == ST_COMM || st == ST_STOPPED) &&
-        glob(pattern, GLOB_NOSORT, NULL, &g) == 0) {
-        keep = true;
-        globfree(&g);
-        if (r->lock != NULL)
-            log_job("what was finished is kept in %s, for the next run", r->folder);
-    }
-    free(pattern);
+    bool keep = r->lock != NULL && !r->done && (st == ST_IO || st == ST_MEMORY || st == ST_COMM || st == ST_STOPPED) &&
+                encode_folder_has_pass(r->folder);
+    if (keep)
+        log_job("what was finished is kept in %s, for the next run", r->folder);
     encode_folder_close(r->folder, &r->lock, keep);
 }
 
@@ -184,20 +165,24 @@ static void wait_for_pass(const encoder *r, uint32_t file, bool *failed) {
     }
 }
 
+/* Alone, a rank keeps parts in half of its memory; writing and reading them costs as much as decoding. The other half
+ * is for the captures that come after them. */
 static encode_options options_of(const encoder *r) {
+    uint64_t most = comm_size(r->c) == 1 ? (uint64_t)r->e->encode.memory / 2 : 0;
     return (encode_options){.labels = r->labels,
                             .timeout_ns = (int64_t)(r->e->encode.timeout * 1e9),
                             .unlabelled = r->e->encode.unlabelled,
                             .memory = (uint64_t)r->e->encode.memory - r->nkept,
+                            .keep = most - r->nkept,
                             .folder = r->folder,
                             .attempt = r->attempt};
 }
 
-static status remove_raw(const encoder *r, uint32_t file, uint64_t partition) {
-    char *raw = encode_name(r->folder, file, partition, "raw");
+static status remove_file(const encoder *r, uint32_t file, uint64_t partition, const char *suffix) {
+    char *name = encode_name(r->folder, file, partition, suffix);
     status st =
-        unlink(raw) == 0 || errno == ENOENT ? ST_OK : FAIL(ST_IO, "%s: cannot remove: %s", raw, strerror(errno));
-    free(raw);
+        unlink(name) == 0 || errno == ENOENT ? ST_OK : FAIL(ST_IO, "%s: cannot remove: %s", name, strerror(errno));
+    free(name);
     return st;
 }
 
@@ -229,10 +214,18 @@ static status do_partition(encoder *r, uint32_t file, uint64_t partition, int li
             st = encode_mark_write(&m, &options, &r->plan, file, false, partition);
     }
     if (st == ST_OK)
-        st = remove_raw(r, file, partition);
+        st = remove_file(r, file, partition, "raw");
     if (st == ST_OK)
         encode_totals_add_part(&r->totals, r->plan.first_part[file] + (size_t)partition, &m);
     encode_mark_clear(&m);
+    return st;
+}
+
+/* Marks of the capture's partitions from an earlier run: this one may choose another number of them. */
+static status forget_partitions(const encoder *r, uint32_t file) {
+    status st = ST_OK;
+    for (uint64_t i = 0; st == ST_OK && i < r->plan.files[file].npartitions; i++)
+        st = remove_file(r, file, i, "mark");
     return st;
 }
 
@@ -242,9 +235,8 @@ static status read_capture(encoder *r, uint32_t file, encode_mark *m) {
     const encode_file *planned = &r->plan.files[file];
     encode_options options = options_of(r);
     encode_file now;
-    /* Alone, a rank keeps parts in half of its memory; writing and reading them costs as much as decoding. */
-    bool keep = comm_size(r->c) == 1 && r->nkept < (uint64_t)r->e->encode.memory / 2;
-    TRY(encode_pass(path, file, planned->weight, planned->npartitions, &options, m, keep ? &r->kept[file] : NULL));
+    TRY(forget_partitions(r, file));
+    TRY(encode_pass(path, file, planned->weight, planned->npartitions, &options, m, &r->kept[file]));
     TRY(encode_file_look(path, &now));
     if (now.nbytes != planned->nbytes || now.mtime_ns != planned->mtime_ns)
         return FAIL(ST_IO, "%s: changed while it was read", path);
@@ -363,6 +355,7 @@ static status join(encoder *r) {
                         .split = r->totals.split,
                         .parts = r->totals.parts,
                         .frames = r->totals.file_frames,
+                        .sha256 = r->totals.sha256,
                         .kept = r->kept,
                         .lock = r->lock};
     complete_tables(r);

@@ -23,6 +23,7 @@ typedef struct encode_options {
     int64_t timeout_ns;   /* 0 = never */
     bool unlabelled;      /* keep flows without a label */
     uint64_t memory;      /* bytes for packets and flows */
+    uint64_t keep;        /* of them, what a part that stays in memory takes less than; 0: none stays */
     const char *folder;   /* of the parts */
     uint64_t attempt;     /* a number that no other run has */
 } encode_options;
@@ -30,9 +31,10 @@ typedef struct encode_options {
 struct encode_mark;
 typedef struct assembler assembler;
 /* Read a capture: one part, or at most npartitions (at least 1) raw partitions where memory does not hold it; weight:
- * about how many bytes of records it has. A file that is no
- * capture gives an empty part and its damage; one that cannot be read is an error. *m is new. kept: where
- * not NULL, a part stays in memory and *kept is it; NULL where it became partitions. Local. */
+ * about how many bytes of records it has. A file that is no capture gives an empty part and its damage; one that cannot
+ * be read is an error. *m is new. *kept is the part where it stays in memory (in fewer than o->keep bytes), else NULL.
+ * Local.
+ */
 status encode_pass(const char *path, uint32_t file, uint64_t weight, uint64_t npartitions, const encode_options *o,
                    struct encode_mark *m, assembler **kept);
 /* Make the part of one raw partition, and remove that. m->part and what follows it in the struct are filled. */

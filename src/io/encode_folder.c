@@ -96,6 +96,35 @@ void encode_folder_close(const char *folder, lock **l, bool keep) {
     free(message);
 }
 
+bool encode_folder_has_pass(const char *folder) {
+    DIR *d = opendir(folder);
+    bool has = false;
+    for (struct dirent *entry; d != NULL && !has && (entry = readdir(d)) != NULL;)
+        has = fnmatch("*.pass", entry->d_name, 0) == 0;
+    if (d != NULL)
+        closedir(d);
+    return has;
+}
+
+void encode_remove_unfinished(const char *path) {
+    static const char suffix[] = ".part-";
+    const char *name = base_name(path);
+    size_t n = strlen(name);
+    char *folder = name > path ? text_format("%.*s", (int)(name - path), path) : text_copy(".");
+    DIR *d = opendir(folder);
+    for (struct dirent *entry; d != NULL && (entry = readdir(d)) != NULL;) {
+        const char *found = entry->d_name;
+        if (strncmp(found, name, n) != 0 || strncmp(found + n, suffix, sizeof suffix - 1) != 0)
+            continue;
+        char *dead = in_folder(folder, found);
+        unlink(dead);
+        free(dead);
+    }
+    if (d != NULL)
+        closedir(d);
+    free(folder);
+}
+
 /* --- what ranks tell each other --- */
 
 static char *signal_name(const char *folder, uint64_t attempt, const char *what, uint32_t file) {

@@ -32,6 +32,7 @@ typedef struct stored_chunk {
 /* Of a stretch's chunks; followed by the stored_chunks. */
 typedef struct index_head {
     uint64_t identity, nchunks, nbytes, crc; /* nbytes, crc: of the file of chunks */
+    uint64_t own_crc;                        /* of the stored_chunks */
 } index_head;
 
 typedef struct join {
@@ -178,11 +179,12 @@ static status fill(const join *j, size_t number, maker *m) {
     return st;
 }
 
-/* What the chunks depend on: the parts, the stretch, the level. */
+/* What the chunks depend on: the parts, the stretch, the level. Parts in memory have no CRC, so captures count too. */
 static uint64_t identity_of(const join *j, size_t number) {
     const encode_catalog *k = j->k;
     uint32_t parts = libdeflate_crc32(0, k->parts, k->first_part[k->nfiles] * sizeof *k->parts);
     parts = libdeflate_crc32(parts, k->split, k->nfiles * sizeof *k->split);
+    parts = libdeflate_crc32(parts, k->sha256, k->nfiles * 4 * sizeof *k->sha256);
     uint32_t own = libdeflate_crc32(0, &j->stretches[number], 2 * sizeof *j->stretches);
     own = libdeflate_crc32(own, &j->compress, sizeof j->compress);
     return (uint64_t)parts << 32 | own;
@@ -197,8 +199,11 @@ static char *index_name(const join *j, size_t number) {
 }
 
 static status write_index(const join *j, size_t number, const maker *m) {
-    index_head head = {
-        .identity = identity_of(j, number), .nchunks = m->n, .nbytes = m->chunks.nbytes, .crc = m->chunks.crc};
+    index_head head = {.identity = identity_of(j, number),
+                       .nchunks = m->n,
+                       .nbytes = m->chunks.nbytes,
+                       .crc = m->chunks.crc,
+                       .own_crc = m->n > 0 ? libdeflate_crc32(0, m->index, m->n * sizeof *m->index) : 0};
     size_t nbytes = sizeof head + m->n * sizeof *m->index;
     uint8_t *bytes = NULL;
     TRY(NEW(nbytes, &bytes));
@@ -220,13 +225,15 @@ static status read_index(const join *j, size_t number, char **bytes, index_head 
     status st = file_exists(name) ? file_read(name, INDEX_LIMIT, bytes, &nbytes) : ST_OK;
     if (nbytes >= sizeof *head)
         memcpy(head, *bytes, sizeof *head);
-    if (*bytes != NULL &&
-        (nbytes < sizeof *head || head->identity != identity_of(j, number) ||
-         (nbytes - sizeof *head) / sizeof **chunks != head->nchunks || nbytes % sizeof(uint64_t) != 0)) {
+    size_t nrest = nbytes >= sizeof *head ? nbytes - sizeof *head : 0;
+    bool good = nbytes >= sizeof *head && head->identity == identity_of(j, number) && nrest % sizeof **chunks == 0 &&
+                nrest / sizeof **chunks == head->nchunks &&
+                libdeflate_crc32(0, *bytes + sizeof *head, nrest) == head->own_crc;
+    if (!good) {
         free(*bytes);
         *bytes = NULL;
     }
-    *chunks = *bytes != NULL ? (stored_chunk *)(*bytes + sizeof *head) : NULL;
+    *chunks = good ? (stored_chunk *)(*bytes + sizeof *head) : NULL;
     free(name);
     return st;
 }

@@ -3,6 +3,7 @@
  * A mark is a small JSON file, written last and atomically. It names its capture by name, size and time of change, and
  * the files it speaks of by length and CRC-32, which are checked before they are used. */
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include "base/file.h"
 #include "base/memory.h"
@@ -47,6 +48,19 @@ static json_t *lines(const bool *taken, size_t n) {
     return array;
 }
 
+/* The capture's name as the mark has it. JSON holds UTF-8 only, and a file's name may be any bytes. Caller frees. */
+static char *written_name(const char *name) {
+    char *text = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+    for (const uint8_t *at = (const uint8_t *)name; f != NULL && *at != '\0'; at++)
+        fprintf(f, *at < 0x20 || *at > 0x7e || *at == '%' ? "%%%02x" : "%c", *at);
+    if (f != NULL && fclose(f) == 0)
+        return text;
+    free(text);
+    return NULL;
+}
+
 static void set_number(json_t *o, const char *key, uint64_t value) {
     json_object_set_new(o, key, json_integer((json_int_t)value));
 }
@@ -57,7 +71,9 @@ enum { PART_NUMBERS = sizeof(part_size) / sizeof(uint64_t) };
 status encode_mark_write(const encode_mark *m, const encode_options *to, const encode_plan *p, uint32_t file, bool pass,
                          uint64_t partition) {
     json_t *o = json_object();
-    json_object_set_new(o, "capture", json_string(p->names.item[file]));
+    char *name_text = written_name(p->names.item[file]);
+    json_object_set_new(o, "capture", json_string(name_text));
+    free(name_text);
     set_number(o, "nbytes", p->files[file].nbytes);
     set_number(o, "mtime_ns", p->files[file].mtime_ns);
     set_number(o, "frames", m->frames);
@@ -112,10 +128,12 @@ static bool get_lines(const json_t *o, size_t n, bool *taken) {
 
 static bool of_this_capture(const json_t *o, const encode_plan *p, uint32_t file) {
     const char *name = json_string_value(json_object_get(o, "capture"));
+    char *wanted = written_name(p->names.item[file]);
+    bool same = name != NULL && wanted != NULL && strcmp(name, wanted) == 0;
     uint64_t nbytes, mtime_ns;
-    return name != NULL && strcmp(name, p->names.item[file]) == 0 && get_number(o, "nbytes", &nbytes) &&
-           nbytes == p->files[file].nbytes && get_number(o, "mtime_ns", &mtime_ns) &&
-           mtime_ns == p->files[file].mtime_ns;
+    free(wanted);
+    return same && get_number(o, "nbytes", &nbytes) && nbytes == p->files[file].nbytes &&
+           get_number(o, "mtime_ns", &mtime_ns) && mtime_ns == p->files[file].mtime_ns;
 }
 
 static status parse(encode_mark *m, const json_t *o, bool *good) {

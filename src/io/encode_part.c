@@ -141,7 +141,7 @@ status encode_pass(const char *path, uint32_t file, uint64_t weight, uint64_t np
         goto out;
     if (s.raw != NULL) {
         st = end_raw(&s, m);
-    } else if (kept != NULL) {
+    } else if (assembler_nbytes(s.flows) < o->keep) {
         TRY_TO(out, assembler_finish(s.flows, o, m));
         *kept = s.flows;
         s.flows = NULL;

@@ -171,6 +171,10 @@ status encode_mark_check(const encode_mark *m, const char *folder, const encode_
 
 /* The folder, for this run alone: *l is its lock. Local to rank 0. Parts of a run with another `identity` go away. */
 status encode_folder_open(const char *folder, const char *lock_path, const char *identity, lock **l);
+/* Has a capture been read whole? */
+bool encode_folder_has_pass(const char *folder);
+/* Remove what killed runs were writing: this file under another name (file_part_name). */
+void encode_remove_unfinished(const char *path);
 /* Does nothing without a lock, and leaves the folder to a run that has taken the lock over. */
 void encode_folder_close(const char *folder, lock **l, bool keep);
 /* Tell the other ranks of this attempt, who look for it. Any number of them may do so at one moment. Local. */
@@ -189,6 +193,7 @@ typedef struct encode_catalog {
     const uint64_t *split;    /* by file: partitions, 0 where only its first part exists */
     const part_size *parts;
     const uint64_t *frames; /* by file */
+    const uint64_t *sha256; /* 4 words a file */
     assembler *const *kept; /* by file: its part in memory, NULL where it is in files; NULL if all are */
     const lock *lock;       /* no dataset is put in place after it was lost; NULL: none */
 } encode_catalog;

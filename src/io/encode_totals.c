@@ -116,7 +116,7 @@ status encode_totals_sum(encode_totals *t, const encode_plan *p, const dataset_t
     TRY(comm_sum_u64(c, t->split, n));
     TRY(comm_sum_u64(c, t->sha256, n * 4));
     TRY(comm_sum_u64(c, (uint64_t *)t->parts, p->first_part[n] * PART_NUMBERS));
-    return gather_notes(t, n, c);
+    return comm_agree(c, gather_notes(t, n, c));
 }
 
 /* Why there is no packet at all. */

@@ -145,14 +145,23 @@ out:
     return st;
 }
 
-status h5_write_texts(const char *path, hid_t file, const char *name, size_t n, char *const *texts) {
-    status st = ST_OK;
+static size_t width_of(size_t n, char *const *texts) {
     size_t width = 1;
-    char *block = NULL;
-    hid_t type = H5I_INVALID_HID;
     for (size_t i = 0; i < n && texts != NULL; i++)
         if (texts[i] != NULL && strlen(texts[i]) > width)
             width = strlen(texts[i]);
+    return width;
+}
+
+bool h5_texts_fit(size_t n, char *const *texts) {
+    return n <= TEXT_MAX / width_of(n, texts);
+}
+
+status h5_write_texts(const char *path, hid_t file, const char *name, size_t n, char *const *texts) {
+    status st = ST_OK;
+    size_t width = width_of(n, texts);
+    char *block = NULL;
+    hid_t type = H5I_INVALID_HID;
     TRY_TO(out, memory_new(n, width, &block));
     for (size_t i = 0; i < n && texts != NULL; i++)
         if (texts[i] != NULL)

@@ -49,6 +49,8 @@ status h5_dataset_properties(const char *path, hid_t *properties);
 status h5_write_column(const char *path, hid_t file, const char *name, hid_t type, size_t n, const void *elements);
 /* One-dimensional table of n texts as NUL-padded UTF-8 of one length; NULL entries are written as "". */
 status h5_write_texts(const char *path, hid_t file, const char *name, size_t n, char *const *texts);
+/* Does h5_read_texts take a table of these? */
+bool h5_texts_fit(size_t n, char *const *texts);
 /* n texts (malloc each, and the array; free with h5_free_texts). At most `limit` of them. */
 status h5_read_texts(const char *path, hid_t file, const char *name, size_t limit, size_t *n, char ***texts);
 void h5_free_texts(size_t n, char ***texts);

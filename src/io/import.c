@@ -154,7 +154,8 @@ status import_read_rows(const char *path, FILE *f, import_rows *r, flow_table *f
     size_t capacity = 0;
     ssize_t n;
     status st = ST_OK;
-    for (size_t number = 1; st == ST_OK && (n = getline(&line, &capacity, f)) > 0; number++) {
+    size_t number = 1;
+    for (; st == ST_OK && (n = getline(&line, &capacity, f)) > 0; number++) {
         while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r'))
             n--;
         if (number > UINT32_MAX)
@@ -164,8 +165,10 @@ status import_read_rows(const char *path, FILE *f, import_rows *r, flow_table *f
         else
             st = take_row(path, number, line, (size_t)n, r, flows);
     }
-    if (st == ST_OK && ferror(f))
+    if (st == ST_OK && !feof(f)) /* getline had no memory, or the file could not be read */
         st = FAIL(ST_IO, "%s: %s", path, strerror(errno));
+    else if (st == ST_OK && number == 1)
+        st = FAIL(ST_FORMAT, "%s: empty: a header line is needed", path);
     free(line);
     return st;
 }

@@ -46,6 +46,9 @@ for bad in "x" "x${vacant/-1/2}" "x$vacant,0" "x${vacant%,-1}" "x${vacant/-1/}" 
     want 1 "bad.csv:3: not an index and 1088 values" "$encode" --import nprint bad.csv bad.h5
     [ ! -e bad.h5 ] || fail "a dataset from bad rows"
 done
+: > bad.csv
+want 1 "bad.csv: empty: a header line is needed" "$encode" --import nprint bad.csv bad.h5
+[ ! -e bad.h5 ] || fail "a dataset from an empty file"
 sed 1s/tcp_fin_0/tcp_finish_0/ some.csv > bad.csv
 want 1 "bad.csv:1: the columns are not those" "$encode" --import nprint bad.csv bad.h5
 

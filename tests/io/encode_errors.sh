@@ -21,7 +21,11 @@ for n in 1 ${1:+3}; do
         cp captures/$name kept
         timeout 60 $launch "$encode" $settings out=out > out.txt 2>&1 &
         pid=$!
-        for i in $(seq 2000); do [ -e out/dataset.parts/identity ] && break; sleep 0.002; done
+        for i in $(seq 2000); do
+            [ -e out/dataset.parts/identity ] && break
+            kill -0 $pid 2> /dev/null || break
+            sleep 0.002
+        done
         rm captures/$name
         wait $pid
         code=$?
@@ -33,7 +37,8 @@ for n in 1 ${1:+3}; do
         fi
     done
 
-    # A folder that nobody can write to.
+    # A folder that nobody can write to. (The run before may have been done in time, with a dataset.)
+    rm -rf out
     timeout 60 $launch "$encode" $settings out=/proc/nd > out.txt 2>&1
     code=$?
     check "$n ranks, /proc" "/proc/nd"

@@ -66,6 +66,20 @@ static void test_list(void **state) {
         text_list_clear(&paths);
         free(entry);
     }
+    /* A link to nothing is not passed over where it is called like a capture. */
+    text_list entries = {.n = 0}, paths = {.n = 0};
+    char *lost = text_format("%s/lost.pcap", root);
+    assert_int_equal(symlink(empty, link = text_format("%s/lost", root)), 0);
+    assert_int_equal(text_list_add(&entries, root), ST_OK);
+    assert_int_equal(rmdir(empty), 0);
+    assert_int_equal(capture_list(&entries, &paths), ST_OK);
+    assert_int_equal(symlink(empty, lost), 0);
+    assert_int_equal(capture_list(&entries, &paths), ST_IO);
+    assert_non_null(strstr(status_message(), "lost.pcap: No such file"));
+    text_list_clear(&entries);
+    text_list_clear(&paths);
+    free(lost);
+    free(link);
     free(empty);
     free(again);
     free(original);

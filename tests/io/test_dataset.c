@@ -244,11 +244,33 @@ static void test_version_1(void **state) {
     free(old);
 }
 
+/* Tables that no reader would take are refused before anything is written. */
+static void test_large_tables(void **state) {
+    enum { LONG = 40 << 20 };
+    char *path = in_folder("large.h5"), *name = malloc(LONG + 1);
+    assert_non_null(name);
+    memset(name, 'x', LONG);
+    name[LONG] = '\0';
+    char *files[] = {"a", name};
+    dataset *d = NULL;
+    for (size_t n = 1; n <= 2; n++) {
+        dataset_tables t = {.nfiles = n, .file = files + 2 - n};
+        assert_int_equal(dataset_create(&d, path, &t, 1), n == 1 ? ST_OK : ST_RANGE);
+        assert_int_equal(n == 1 ? dataset_commit(&d) : ST_OK, ST_OK);
+    }
+    assert_non_null(strstr(status_message(), "the 2 texts of table/file"));
+    assert_int_equal(dataset_open(&d, path), ST_OK);
+    dataset_close(&d);
+    assert_int_equal(unlink(path), 0);
+    free(name);
+    free(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip), cmocka_unit_test(test_long_flow),      cmocka_unit_test(test_empty),
         cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_append_refuses), cmocka_unit_test(test_ipv6),
-        cmocka_unit_test(test_version_1),
+        cmocka_unit_test(test_version_1),  cmocka_unit_test(test_large_tables),
     };
     return cmocka_run_group_tests_name("io.dataset", tests, make_folder, remove_folder);
 }
