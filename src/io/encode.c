@@ -173,7 +173,7 @@ static encode_options options_of(const encoder *r) {
                             .timeout_ns = (int64_t)(r->e->encode.timeout * 1e9),
                             .unlabelled = r->e->encode.unlabelled,
                             .memory = (uint64_t)r->e->encode.memory - r->nkept,
-                            .keep = most - r->nkept,
+                            .keep = most > r->nkept ? most - r->nkept : 0,
                             .folder = r->folder,
                             .attempt = r->attempt};
 }
